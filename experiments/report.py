@@ -1,0 +1,258 @@
+"""The report of a run: one HTML page with its result, cells, curves and configuration."""
+
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxcv.genotype import Genotype
+from jaxcv.training.run import write_atomically
+from search.plot import draw_cell, draw_curves, draw_weights, save
+
+_PACKAGES = ("jaxcv", "jax", "jaxlib", "flax", "optax", "numpy")
+_CSS = """
+:root { color-scheme: light dark; --ink: #1d2126; --soft: #5d6670; --line: #dfe3e8; --page: #fff;
+  --card: #f6f7f9; --mark: #00517f; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343b43; --page: #15181c; --card: #1e2328;
+    --mark: #7fc1ec; }
+  figure svg { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--page);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { margin: 0; font-size: 1.15rem; font-weight: 600; color: var(--soft); }
+h2 { margin: 2.5rem 0 .75rem; font-size: 1.2rem; }
+.headline { margin: .25rem 0 0; font-size: clamp(1.5rem, 5vw, 2.25rem); font-weight: 700;
+  line-height: 1.2; color: var(--mark); }
+.detail { margin: .4rem 0 0; color: var(--soft); }
+.scroll, figure { overflow-x: auto; }
+figure { margin: 0 0 1.5rem; }
+figcaption { font-weight: 600; margin-bottom: .25rem; position: sticky; left: 0; }
+svg { display: block; height: auto; max-width: 100%; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem 1.25rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; }
+thead th { color: var(--soft); font-weight: 500; white-space: nowrap; }
+tbody th { font-weight: 500; }
+th { overflow-wrap: normal; }
+.results td { text-align: right; white-space: nowrap; }
+.results thead th + th { text-align: right; }
+.results .best td, .results .best th { font-weight: 700; }
+.settings th { color: var(--soft); }
+pre { padding: .75rem 1rem; background: var(--card); border-radius: .4rem; overflow-x: auto;
+  font-size: .85rem; overflow-wrap: normal; }
+summary { cursor: pointer; color: var(--soft); }
+"""
+
+
+def write_report(
+    folder: Path | str,
+    *,
+    title: str,
+    config: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    genotype: Genotype | None = None,
+    primitives: Sequence[str] = (),
+    results: Sequence[Mapping[str, Any]] = (),
+    notes: str = "",
+    finished: bool = True,
+) -> Path:
+    """Writes ``report.html`` and its pictures (SVG and PNG) into the folder of a run.
+
+    The page needs no other file and no network. What there is nothing for is left out.
+
+    Args:
+        folder: the run's folder.
+        title: what was run.
+        config: the configuration, nested as it may be.
+        rows: of ``metrics.jsonl``, of a search (with "mix") or of a training, one an epoch.
+        genotype: the cells that were found or trained.
+        primitives: the names of the mixed operations in "mix".
+        results: trained networks to compare, a row of the table each: "name", "test_accuracy" (a
+            fraction), "parameters", "seconds" and whatever else is known. The first is the one
+            that the run is about.
+        notes: remarks in plain text; an empty line begins a paragraph.
+        finished: whether the run has come to its end.
+
+    Returns:
+        The path of the page.
+    """
+    folder = Path(folder)
+    headline, detail = _headline(config, rows, results, finished)
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="headline">{escape(headline)}</p>',
+        f'<p class="detail">{escape(detail)}</p>' if detail else "",
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in re.split(r"\n\s*\n", notes) if paragraph),
+    ]
+    if results:
+        body.append(f"<h2>Results</h2>{_results_table(results)}")
+    if genotype:
+        body.append("<h2>Cells</h2>")
+        for kind, cell in genotype.cells.items():
+            body.append(_picture(folder, f"cell_{kind}", f"{kind} cell", draw_cell(cell)))
+        body.append(
+            "<details><summary>The genotype as text</summary>"
+            f"<pre>{escape(genotype.to_json())}</pre></details>"
+        )
+    if rows:
+        body.append("<h2>Curves</h2>")
+        body.append(_picture(folder, "curves", "loss and accuracy", draw_curves(rows)))
+    mixes = [row["mix"] for row in rows if row.get("mix")]
+    if mixes:
+        body.append("<h2>Mixing weights</h2>")
+        for kind in mixes[0]:
+            figure = draw_weights(np.array([mix[kind] for mix in mixes]), primitives)
+            body.append(_picture(folder, f"weights_{kind}", f"{kind} cell", figure))
+    if config:
+        body.append(f"<h2>Configuration</h2>{_settings_table(_flat(config))}")
+    body.append(f"<h2>Environment</h2>{_settings_table(_environment())}")
+    path = folder / "report.html"
+    write_atomically(
+        path,
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n",
+    )
+    return path
+
+
+def _headline(
+    config: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    finished: bool,
+) -> tuple[str, str]:
+    """The result in one line, and what belongs to it in another."""
+    epochs = _count(len(rows), "epoch")
+    if not finished and "epochs" in config:
+        epochs = f"{len(rows)} of {_count(config['epochs'], 'epoch')}"
+    details = [] if finished else ["still running"]
+    if results and results[0].get("test_accuracy") is not None:
+        first, *others = results
+        headline = f"{_accuracy(first['test_accuracy'])} test accuracy"
+        details += [_value(key, first[key]) for key in ("name",) if key in first]
+        if "parameters" in first:
+            details.append(f"{_value('parameters', first['parameters'])} parameters")
+        measured = [r["test_accuracy"] for r in others if r.get("test_accuracy") is not None]
+        if measured:
+            mean = _accuracy(float(np.mean(measured)))
+            details.append(f"mean of the {_count(len(measured), 'other')} {mean}")
+        return headline, " · ".join(details)
+    if rows:
+        details.append(epochs)
+        details.append(_duration(sum(row.get("seconds") or 0.0 for row in rows)))
+        for key, name in (
+            ("test_accuracy", "test accuracy"),
+            ("valid_accuracy", "validation accuracy of the search network"),
+            ("accuracy", "training accuracy"),
+        ):
+            values = [row[key] for row in rows if row.get(key) is not None]
+            if values:
+                return f"{_accuracy(values[-1])} {name}", " · ".join(details)
+    return ("Finished" if finished else "No epoch has finished yet"), " · ".join(details)
+
+
+def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
+    keys = list(dict.fromkeys(key for result in results for key in result if key != "name"))
+    accuracies = [result.get("test_accuracy") for result in results]
+    best = max((value for value in accuracies if value is not None), default=None)
+    names = ["time" if key == "seconds" else key.replace("_", " ") for key in keys]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = ""
+    for result, accuracy in zip(results, accuracies, strict=True):
+        mark = ' class="best"' if accuracy is not None and accuracy == best else ""
+        cells = "".join(f"<td>{escape(_value(key, result.get(key)))}</td>" for key in keys)
+        body += f"<tr{mark}><th>{escape(str(result.get('name', '')))}</th>{cells}</tr>\n"
+    return (
+        '<div class="scroll"><table class="results">'
+        f"<thead><tr><th>network</th>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _settings_table(settings: Iterable[tuple[str, Any]]) -> str:
+    body = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>\n"
+        for name, value in settings
+    )
+    return f'<table class="settings"><tbody>{body}</tbody></table>'
+
+
+def _picture(folder: Path, name: str, caption: str, figure: Figure) -> str:
+    """Saves the figure in the folder and returns it as part of the page."""
+    save(figure, folder / name)
+    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # The identifiers of one picture must not meet those of another.
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{escape(name)}-", svg)
+    # On a narrow screen a picture is scrolled rather than made too small to read.
+    width = f"{figure.get_figwidth():.2f}in"
+    start = f'<svg role="img" aria-label="{escape(caption)}" style="min-width:min(34rem,{width})"'
+    svg = svg.replace("<svg", start, 1)
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    settings: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            settings += _flat(value, f"{prefix}{key}.")
+        else:
+            settings.append((f"{prefix}{key}", value))
+    return settings
+
+
+def _environment() -> list[tuple[str, str]]:
+    devices = jax.devices()
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            continue  # jaxcv itself, used from its source folder
+    return [
+        ("device", f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})"),
+        ("python", platform.python_version()),
+        *versions,
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+    ]
+
+
+def _value(key: str, value: Any) -> str:
+    """A number with its unit, by the name it goes under."""
+    if value is None:
+        return "–"
+    if key.endswith("accuracy"):
+        return _accuracy(value)
+    if key == "parameters":
+        return f"{value / 1e6:.2f} M" if value >= 1e5 else f"{value:,}"
+    if key == "seconds":
+        return _duration(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _accuracy(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours} h {minute:02} min" if hours else f"{minute} min {second:02} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

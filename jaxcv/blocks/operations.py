@@ -1,0 +1,236 @@
+"""The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
+
+An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
+stride s, and is called as ``operation(x, train=...)``. A new one is a factory in ``OPERATIONS``.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcv import functional
+from jaxcv.layers import BatchNorm, Conv2d
+
+Operation = Callable[..., jax.Array]
+
+
+class ReLUConvBN(nnx.Module):
+    """ReLU, then one or more convolutions, then batch norm.
+
+    Args:
+        convolutions: applied in turn.
+        channels: what the last one puts out.
+        affine, track: of the batch norm.
+    """
+
+    def __init__(
+        self,
+        convolutions: Iterable[Conv2d],
+        channels: int,
+        *,
+        affine: bool = True,
+        track: bool = True,
+    ):
+        self.convolutions = nnx.List(convolutions)
+        self.norm = BatchNorm(channels, affine=affine, track=track)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        x = jax.nn.relu(x)
+        for convolution in self.convolutions:
+            x = convolution(x)
+        return self.norm(x, train=train)
+
+
+class FactorizedReduce(nnx.Module):
+    """Halves height and width and sees every pixel: ReLU, two 1x1 convolutions of stride 2, the
+    second one on the input shifted by a pixel in both axes, concatenated, batch norm.
+
+    An odd size is rounded up; the shifted half then reads zeros beyond the border.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        affine: bool = True,
+        track: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        if outputs < 2:
+            raise ValueError(f"outputs={outputs!r}; allowed is at least 2, one for each half")
+        half = outputs // 2
+        self.even = Conv2d(inputs, half, 1, stride=2, rngs=rngs)
+        self.odd = Conv2d(inputs, outputs - half, 1, stride=2, rngs=rngs)
+        self.norm = BatchNorm(outputs, affine=affine, track=track)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        x = jax.nn.relu(x)
+        shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
+        y = jnp.concatenate([self.even(x), self.odd(shifted)], -1)
+        return self.norm(y, train=train)
+
+
+class Sequence(nnx.Module):
+    """Operations one after the other."""
+
+    def __init__(self, operations: Iterable[nnx.Module]):
+        self.operations = nnx.List(operations)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        for operation in self.operations:
+            x = operation(x, train=train)
+        return x
+
+
+class Pool(nnx.Module):
+    """3x3 pooling with padding 1. The mean does not count the padding."""
+
+    def __init__(self, kind: str, stride: int):
+        self.kind, self.stride = kind, stride
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.kind == "max":
+            return functional.max_pool2d(x, 3, stride=self.stride, padding=1)
+        return functional.avg_pool2d(
+            x, 3, stride=self.stride, padding=1, count_include_pad=False
+        )
+
+
+class Identity(nnx.Module):
+    """The input itself."""
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return x
+
+
+class Zero(nnx.Module):
+    """Zeros, of half the size for stride 2: no connection."""
+
+    def __init__(self, stride: int):
+        self.stride = stride
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+
+
+def _separable(
+    window: int, channels: int, stride: int, dilation: int, affine: bool, track: bool, rngs: nnx.Rngs
+) -> ReLUConvBN:
+    depthwise = Conv2d(
+        channels,
+        channels,
+        window,
+        stride=stride,
+        padding=dilation * (window - 1) // 2,
+        dilation=dilation,
+        groups=channels,
+        rngs=rngs,
+    )
+    pointwise = Conv2d(channels, channels, 1, rngs=rngs)
+    return ReLUConvBN([depthwise, pointwise], channels, affine=affine, track=track)
+
+
+def _sep_conv(window: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        return Sequence(
+            _separable(window, channels, s, 1, affine, track, rngs) for s in (stride, 1)
+        )
+
+    return create
+
+
+def _dil_conv(window: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        return _separable(window, channels, stride, 2, affine, track, rngs)
+
+    return create
+
+
+def _conv_7x1_1x7(
+    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+) -> nnx.Module:
+    row = Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), rngs=rngs)
+    column = Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), rngs=rngs)
+    return ReLUConvBN([row, column], channels, affine=affine, track=track)
+
+
+def _pool(kind: str) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        return Pool(kind, stride)
+
+    return create
+
+
+def _skip_connect(
+    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+) -> nnx.Module:
+    if stride == 1:
+        return Identity()
+    return FactorizedReduce(channels, channels, affine=affine, track=track, rngs=rngs)
+
+
+def _none(
+    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+) -> nnx.Module:
+    return Zero(stride)
+
+
+OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
+    "none": _none,
+    "max_pool_3x3": _pool("max"),
+    "avg_pool_3x3": _pool("avg"),
+    "skip_connect": _skip_connect,
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "sep_conv_7x7": _sep_conv(7),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+    "conv_7x1_1x7": _conv_7x1_1x7,
+}
+
+
+def check_operation(name: str) -> None:
+    """Raises a ValueError with the nearest names if no operation is called ``name``."""
+    if name not in OPERATIONS:
+        near = difflib.get_close_matches(str(name), OPERATIONS, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"operation={name!r}; allowed are {', '.join(OPERATIONS)}{hint}")
+
+
+def create_operation(
+    name: str,
+    channels: int,
+    stride: int = 1,
+    *,
+    affine: bool = True,
+    track: bool = True,
+    rngs: nnx.Rngs,
+) -> nnx.Module:
+    """The operation called ``name``.
+
+    Args:
+        name: a key of ``OPERATIONS``.
+        channels: of its input and its output.
+        stride: 1 or 2.
+        affine, track: whether its batch norms have a scale and an offset, and running statistics.
+        rngs: source of its initial values.
+
+    Raises:
+        ValueError: for an unknown name (with the nearest ones), channels below 1, another stride.
+    """
+    check_operation(name)
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"channels={channels!r}; allowed is a positive int")
+    if stride not in (1, 2):
+        raise ValueError(f"stride={stride!r}; allowed are 1 and 2")
+    return OPERATIONS[name](channels, stride, affine=affine, track=track, rngs=rngs)

@@ -1,0 +1,80 @@
+"""Checks and normal forms of the arguments that the functions of this package share."""
+
+from collections.abc import Sequence
+
+import jax
+
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | Sequence[tuple[int, int]] | str
+ExplicitPadding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def image_batch(name: str, x: jax.Array) -> None:
+    if x.ndim != 4:
+        raise ValueError(
+            f"{name} has shape {x.shape}; allowed is [batch, height, width, channels]"
+        )
+
+
+def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
+    """An int or a pair as (height, width)."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
+        raise ValueError(f"{name}={value!r}; allowed is an int or a pair of ints, at least {least}")
+    return both
+
+
+def explicit_padding(
+    padding: Padding,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+) -> ExplicitPadding:
+    """Any form of ``padding`` as ((top, bottom), (left, right)) in pixels.
+
+    Args:
+        padding: an int or a (height, width) pair, both symmetric; explicit pairs
+            ((top, bottom), (left, right)); or "SAME", "SAME_LOWER", "VALID" as in lax.
+        size: (height, width) of the input.
+        window: (height, width) that the window covers, dilation included.
+        stride: (vertical, horizontal).
+    """
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
+            raise ValueError(
+                f"padding={padding!r}; allowed are 'SAME', 'SAME_LOWER', 'VALID', an int, a pair "
+                "(height, width) or ((top, bottom), (left, right))"
+            )
+        top_bottom, left_right = jax.lax.padtype_to_pads(size, window, stride, padding.upper())
+        return (tuple(top_bottom), tuple(left_right))
+    if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
+        sides = tuple(tuple(p) for p in padding)  # type: ignore[arg-type]
+        if len(sides) != 2 or any(
+            len(p) != 2 or any(not isinstance(v, int) or v < 0 for v in p) for p in sides
+        ):
+            raise ValueError(
+                f"padding={padding!r}; allowed is ((top, bottom), (left, right)), each at least 0"
+            )
+        return sides  # type: ignore[return-value]
+    vertical, horizontal = pair("padding", padding, least=0)  # type: ignore[arg-type]
+    return ((vertical, vertical), (horizontal, horizontal))
+
+
+def output_size(
+    name: str,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    padding: ExplicitPadding,
+) -> tuple[int, int]:
+    """(height, width) after a window slides: (W - F + P_before + P_after) // S + 1."""
+    padded = tuple(s + sum(p) for s, p in zip(size, padding, strict=True))
+    if any(p < w for p, w in zip(padded, window, strict=True)):
+        raise ValueError(
+            f"{name} has height and width {size}, {padded} with padding; allowed is at least the "
+            f"window's {window}"
+        )
+    height, width = (
+        (p - w) // s + 1 for p, w, s in zip(padded, window, stride, strict=True)
+    )
+    return height, width

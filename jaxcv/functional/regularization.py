@@ -1,0 +1,60 @@
+"""Random regularisers as pure functions of a key."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxcv.functional._arguments import image_batch
+
+
+def drop_path(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
+    """Zeroes whole examples, each with probability ``rate``, and scales the others by
+    ``1 / (1 - rate)`` (arXiv:1605.07648).
+
+    Args:
+        key: a JAX random key.
+        x: [batch, ...].
+        rate: probability in [0, 1), a number or a scalar array (so it may change over a run).
+
+    Returns:
+        [batch, ...], with the mean of ``x`` over draws.
+
+    Raises:
+        ValueError: for a rate, given as a number, outside [0, 1).
+    """
+    if isinstance(rate, (int, float)) and not 0 <= rate < 1:
+        raise ValueError(f"rate={rate!r}; allowed is a probability in [0, 1)")
+    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return x * (kept / (1 - rate)).astype(x.dtype)
+
+
+def cutout(key: jax.Array, images: jax.Array, size: int) -> jax.Array:
+    """Zeroes one square of each image (arXiv:1708.04552).
+
+    The square's centre is uniform over the pixels, and the square is clipped at the border.
+
+    Args:
+        key: a JAX random key.
+        images: [batch, height, width, C].
+        size: side of the square in pixels; 0 changes nothing.
+
+    Returns:
+        Images of the same shape.
+
+    Raises:
+        ValueError: for an input that is no batch of images, or a negative size.
+    """
+    image_batch("images", images)
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"size={size!r}; allowed is a number of pixels, at least 0")
+    if size == 0:
+        return images
+    batch, height, width, _ = images.shape
+    row_key, column_key = jax.random.split(key)
+
+    def covered(key: jax.Array, length: int) -> jax.Array:
+        first = jax.random.randint(key, (batch, 1), 0, length) - size // 2
+        position = jnp.arange(length)
+        return (position >= first) & (position < first + size)
+
+    hole = covered(row_key, height)[:, :, None] & covered(column_key, width)[:, None, :]
+    return jnp.where(hole[..., None], jnp.zeros((), images.dtype), images)

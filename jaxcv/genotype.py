@@ -1,0 +1,178 @@
+"""A discrete architecture as a value: cells of operations, parsed, checked, printed, kept as JSON."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, NamedTuple
+
+from jaxcv.blocks.operations import check_operation
+
+Edge = tuple[str, int]
+
+_VERSION = 1
+_RULES = ("concat",)
+
+
+class Output(NamedTuple):
+    """How a cell's output is made: a rule, and the states that it is applied to.
+
+    States are numbered as the inputs of edges are, so the first node is 2. The rule "concat" joins
+    nodes along the channels.
+    """
+
+    rule: str
+    states: tuple[int, ...]
+
+
+class Cell(NamedTuple):
+    """A discrete cell: for each node its edges (operation, input), and the output rule.
+
+    A node is the sum of its edges' results. Input 0 is the output of the cell before the last, 1
+    that of the last cell, 2 the first node, and so on.
+    """
+
+    nodes: tuple[tuple[Edge, ...], ...]
+    output: Output
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A discrete cell for each kind of cell, "normal" and "reduce" in networks for images.
+
+    Raises:
+        ValueError: for an unknown operation, an input that is not an earlier state, a node
+            without edges, or an output of states that do not exist.
+    """
+
+    cells: Mapping[str, Cell]
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise ValueError("cells is empty; allowed is at least one cell, by kind")
+        for kind, cell in self.cells.items():
+            _check(kind, cell)
+
+    def to_json(self) -> str:
+        """This genotype as JSON, with the version of the format."""
+        cells = {
+            kind: {
+                "nodes": [[list(edge) for edge in node] for node in cell.nodes],
+                "output": {cell.output.rule: list(cell.output.states)},
+            }
+            for kind, cell in self.cells.items()
+        }
+        text = json.dumps({"genotype": _VERSION, "cells": cells}, indent=1)
+        # An edge, or the states of an output, on a line of its own.
+        text = re.sub(r"\[\s+(\"\w+\"),\s+(\d+)\s+\]", r"[\1, \2]", text)
+        return re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Genotype":
+        """The genotype that ``to_json`` wrote.
+
+        Raises:
+            ValueError: for text that is no genotype of this format and version.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"genotype is not JSON: {error}") from None
+        if not isinstance(content, dict) or content.get("genotype") != _VERSION:
+            version = content.get("genotype") if isinstance(content, dict) else None
+            raise ValueError(f"genotype has version {version!r}; allowed is {_VERSION}")
+        cells = content.get("cells")
+        if not isinstance(cells, dict):
+            raise ValueError(f"cells={cells!r}; allowed is an object with a cell for each kind")
+        return cls({kind: _cell_from_json(kind, cell) for kind, cell in cells.items()})
+
+    @classmethod
+    def parse(cls, text: str) -> "Genotype":
+        """A genotype from JSON, or as the reference implementation of DARTS prints it:
+        ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=...)``.
+
+        Raises:
+            ValueError: for text that is neither, or no valid genotype.
+        """
+        if not text.lstrip().startswith("Genotype"):
+            return cls.from_json(text)
+        try:
+            call = ast.parse(text.strip(), mode="eval").body
+            assert isinstance(call, ast.Call)
+            fields = {word.arg: _literal(word.value) for word in call.keywords}
+        except (SyntaxError, ValueError, AssertionError):
+            raise ValueError(f"genotype={text[:80]!r} is not of the form Genotype(...)") from None
+        return from_pairs(fields)
+
+    def __str__(self) -> str:
+        lines = []
+        for kind, cell in self.cells.items():
+            lines.append(f"{kind}:")
+            for number, node in enumerate(cell.nodes, 2):
+                edges = " + ".join(f"{operation}({source})" for operation, source in node)
+                lines.append(f"  {number} = {edges}")
+            lines.append(f"  output = {cell.output.rule}{cell.output.states}")
+        return "\n".join(lines)
+
+
+def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
+    """A genotype from the flat form of the published ones: under each kind a list of (operation,
+    input), two a node, and under ``<kind>_concat`` the states that make the output."""
+    cells = {}
+    for kind in [name for name in fields if f"{name}_concat" in fields]:
+        pairs = [(operation, source) for operation, source in fields[kind]]
+        nodes = tuple(tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2))
+        cells[kind] = Cell(nodes, Output("concat", tuple(fields[f"{kind}_concat"])))
+    return Genotype(cells)
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+        return list(range(*(ast.literal_eval(argument) for argument in node.args)))
+    return ast.literal_eval(node)
+
+
+def _cell_from_json(kind: str, cell: Any) -> Cell:
+    try:
+        nodes = tuple(tuple((edge[0], edge[1]) for edge in node) for node in cell["nodes"])
+        ((rule, states),) = cell["output"].items()
+        return Cell(nodes, Output(rule, tuple(states)))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise ValueError(
+            f"cells[{kind!r}]={str(cell)[:80]!r}; allowed is an object with nodes, lists of "
+            '[operation, input], and output, as in {"concat": [2, 3, 4, 5]}'
+        ) from None
+
+
+def _check(kind: str, cell: Cell) -> None:
+    place = f"cells[{kind!r}]"
+    if not cell.nodes:
+        raise ValueError(f"{place}.nodes is empty; allowed is at least one node")
+    for number, node in enumerate(cell.nodes, 2):
+        if not node:
+            raise ValueError(f"{place}: node {number} has no edges; allowed is at least one")
+        for operation, source in node:
+            check_operation(operation)
+            _check_state(f"{place}: node {number} has input", source, 0, number)
+    rule, states = cell.output
+    if rule not in _RULES:
+        raise ValueError(f"{place}.output has rule {rule!r}; allowed are {', '.join(_RULES)}")
+    if not states or len(set(states)) < len(states):
+        raise ValueError(f"{place}.output has states {states}; allowed are distinct ones, some")
+    for state in states:
+        _check_state(f"{place}.output has state", state, 2, len(cell.nodes) + 2)
+
+
+def _check_state(place: str, state: Any, first: int, end: int) -> None:
+    if not isinstance(state, int) or isinstance(state, bool) or not first <= state < end:
+        raise ValueError(f"{place} {state!r}; allowed are {first} to {end - 1}")
+
+
+def _published() -> dict[str, Genotype]:
+    text = resources.files("jaxcv").joinpath("published.json").read_text()
+    return {name: from_pairs(fields) for name, fields in json.loads(text).items()}
+
+
+published: Mapping[str, Genotype] = _published()

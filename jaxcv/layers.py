@@ -1,0 +1,125 @@
+"""Flax modules: parameters around the functions of ``jaxcv.functional``.
+
+Layers compute in the dtype of their input and keep parameters in float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcv import functional
+from jaxcv.functional._arguments import IntPair, Padding, pair
+
+# Uniform in +-1 / sqrt(fan-in): PyTorch's default, which the published DARTS results start from.
+_initialize = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def _positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r}; allowed is a positive int")
+
+
+class Conv2d(nnx.Module):
+    """``functional.conv2d`` with a kernel and, on request, a bias as parameters.
+
+    Args:
+        inputs, outputs: numbers of channels.
+        window: kernel size in pixels; an int, or (height, width).
+        stride, padding, dilation, groups: as for ``functional.conv2d``.
+        bias: whether to add one.
+        rngs: source of the initial values, uniform in ``+-1 / sqrt(fan-in)``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        window: IntPair,
+        *,
+        stride: IntPair = 1,
+        padding: Padding = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        bias: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        _positive(inputs=inputs, outputs=outputs, groups=groups)
+        if inputs % groups or outputs % groups:
+            raise ValueError(
+                f"groups={groups!r}; allowed is a common divisor of inputs={inputs} and "
+                f"outputs={outputs}"
+            )
+        shape = (*pair("window", window), inputs // groups, outputs)
+        self.kernel = nnx.Param(_initialize(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.data(None)
+        if bias:
+            bound = (shape[0] * shape[1] * shape[2]) ** -0.5
+            self.bias = nnx.Param(
+                jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
+            )
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return functional.conv2d(
+            x,
+            self.kernel[...],
+            None if self.bias is None else self.bias[...],
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class BatchNorm(nnx.Module):
+    """``functional.batch_norm`` with its parameters and running statistics.
+
+    Args:
+        channels: size of the last axis.
+        affine: whether to have a scale and an offset.
+        track: whether to keep running statistics; without, every call uses those of its batch.
+        momentum: share of the batch in the new running statistics.
+    """
+
+    def __init__(
+        self, channels: int, *, affine: bool = True, track: bool = True, momentum: float = 0.1
+    ):
+        _positive(channels=channels)
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else nnx.data(None)
+        self.offset = nnx.Param(jnp.zeros(channels)) if affine else nnx.data(None)
+        self.mean = nnx.BatchStat(jnp.zeros(channels)) if track else nnx.data(None)
+        self.variance = nnx.BatchStat(jnp.ones(channels)) if track else nnx.data(None)
+        self.momentum = momentum
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Normalises [..., C]; with ``train=True`` also moves the running statistics."""
+        statistics = None
+        if self.mean is not None:
+            statistics = functional.Statistics(self.mean[...], self.variance[...])
+        y, new = functional.batch_norm(
+            x,
+            None if self.scale is None else self.scale[...],
+            None if self.offset is None else self.offset[...],
+            statistics,
+            train=train,
+            momentum=self.momentum,
+        )
+        if train and new is not None:
+            self.mean[...], self.variance[...] = new
+        return y
+
+
+class Linear(nnx.Module):
+    """``y = x kernel + bias`` on the last axis, initialised as ``Conv2d``."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        _positive(inputs=inputs, outputs=outputs)
+        bound = inputs**-0.5
+        self.kernel = nnx.Param(_initialize(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(
+            jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)

@@ -1,0 +1,181 @@
+"""The picture of a discrete cell."""
+
+import functools
+import itertools
+import re
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Curve
+from matplotlib.textpath import TextPath
+
+from jaxcv.genotype import Cell
+from search.layout import Box, arrange
+
+# Okabe and Ito's palette, safe for the colour-blind; strong for lines, dark for text on the tint.
+_FAMILIES = {
+    "sep": ("#0072b2", "#00517f", "#e1eef7"),
+    "dil": ("#d55e00", "#9a4400", "#fbe9dd"),
+    "pool": ("#009e73", "#00694d", "#dff2ec"),
+    "skip": ("#5f5f5f", "#4d4d4d", "#eeeeee"),
+    "none": ("#b8a200", "#6b5e00", "#f7f4dc"),
+    "conv": ("#b5539a", "#86356f", "#f6e6f1"),
+}
+_INK = "#222222"
+_CONCAT = "#b4b4b4"
+_LABEL_SIZE, _STATE_SIZE = 9.5, 12.0
+_EDGE = 0.12
+
+
+def operation_label(operation: str) -> str:
+    """The name of an operation for readers: ``sep_conv_3x3`` becomes "sep conv 3×3"."""
+    return re.sub(r"(?<=\d)x(?=\d)", "×", operation).replace("_", " ")
+
+
+def state_label(state: int) -> str:
+    """The name of a state as in the DARTS paper, mathtext: the cell's inputs, then 0, 1, ..."""
+    return ("$c_{k-2}$", "$c_{k-1}$")[state] if state < 2 else str(state - 2)
+
+
+def draw_cell(cell: Cell, title: str | None = None) -> Figure:
+    """A discrete cell, left to right: its inputs, its nodes with the operation on each edge, and
+    its output, as in figures 4 and 5 of arXiv:1806.09055."""
+    depths = [0, 0]
+    for node in cell.nodes:
+        depths.append(1 + max(depths[source] for _, source in node))
+    # Labels stand in the columns between those of the states.
+    columns = [2 * depth for depth in depths]
+    output = len(columns)
+    columns.append(max(columns) + 1)
+    edges = [
+        (source, target, operation)
+        for target, node in enumerate(cell.nodes, 2)
+        for operation, source in node
+    ]
+    edges += [(state, output, None) for state in cell.output.states]
+
+    labels = [state_label(state) for state in range(output)] + ["$c_k$"]
+    boxes = []
+    for state, column in enumerate(columns):
+        leaving = sum(source == state for source, _, _ in edges)
+        entering = sum(target == state for _, target, _ in edges)
+        width = max(0.46, _text_width(labels[state], _STATE_SIZE) + 0.24)
+        boxes.append(Box(column, width, max(0.46, 0.14 + 0.13 * max(leaving, entering)), 0.12))
+    chains, links = [], []
+    for source, target, operation in edges:
+        chain = [source]
+        for column in range(columns[source] + 1, columns[target]):
+            chain.append(len(boxes))
+            boxes.append(Box(column))
+        if operation is not None:
+            width = _text_width(operation_label(operation), _LABEL_SIZE) + 0.18
+            boxes[chain[-1]] = Box(columns[target] - 1, width, 0.25)
+        chain.append(target)
+        chains.append(chain)
+        links += itertools.pairwise(chain)
+
+    y, ports = arrange(boxes, links)
+    bottom = min(at - box.height / 2 for at, box in zip(y, boxes, strict=True)) - _EDGE
+    y, ports = y - bottom, ports - bottom
+    x = _abscissas(boxes, links, ports)
+    height = max(at + box.height / 2 for at, box in zip(y, boxes, strict=True)) + _EDGE
+    width = max(at + box.width / 2 for at, box in zip(x, boxes, strict=True)) + _EDGE
+    figure, axes = _canvas(width, height, title)
+
+    widths = [max(b.width for b in boxes if b.column == c) for c in range(max(columns) + 1)]
+    rises = iter(ports)
+    for (_, _, operation), chain in zip(edges, chains, strict=True):
+        points = []
+        for source, target in itertools.pairwise(chain):
+            start, stop = next(rises)
+            points.append((x[source] + widths[boxes[source].column] / 2, start))
+            points.append((x[target] - widths[boxes[target].column] / 2, stop))
+        strong, dark, tint = operation_colors(operation) if operation else (_CONCAT, _INK, "white")
+        axes.add_patch(_arrow(points, strong))
+        if operation is not None:
+            label = chain[-2]
+            _draw_box(axes, (x[label], y[label]), boxes[label], tint, "none", 0.08)
+            _text(axes, (x[label], y[label]), operation_label(operation), _LABEL_SIZE, dark)
+    for state, label in enumerate(labels):
+        fill = "#e3f0d8" if state < 2 else "#fdf1c7" if state == output else "#dce9f7"
+        edge = "#6d9150" if state < 2 else "#b89a2e" if state == output else "#5b83ad"
+        _draw_box(axes, (x[state], y[state]), boxes[state], fill, edge, 0.06)
+        _text(axes, (x[state], y[state]), label, _STATE_SIZE, _INK)
+    return figure
+
+
+@functools.cache
+def _text_width(text: str, size: float) -> float:
+    return TextPath((0, 0), text, size=size).get_extents().width / 72
+
+
+def operation_colors(operation: str) -> tuple[str, str, str]:
+    return next((c for name, c in _FAMILIES.items() if name in operation), _FAMILIES["conv"])
+
+
+def _abscissas(boxes: list[Box], links: list[tuple[int, int]], ports: np.ndarray) -> np.ndarray:
+    """The centres of the boxes [boxes]: columns as wide as their boxes, and wider gaps between
+    them where a line has to climb."""
+    centres, right = [], 0.0
+    for column in range(1 + max(box.column for box in boxes)):
+        here = [i for i, (_, target) in enumerate(links) if boxes[target].column == column]
+        rise = np.abs(np.diff(ports[here])).max(initial=0.0)
+        width = max(box.width for box in boxes if box.column == column)
+        left = right + (min(max(0.3, 0.3 * rise), 0.75) if column else _EDGE)
+        centres.append(left + width / 2)
+        right = left + width
+    return np.array([centres[box.column] for box in boxes])
+
+
+def _arrow(points: list[tuple[float, float]], color: str) -> FancyArrowPatch:
+    """A line through the points that is level in each: level from the second point to the third,
+    from the fourth to the fifth, and so on; a curve in between."""
+    vertices, codes = [points[0]], [Curve.MOVETO]
+    for i, (x, y) in enumerate(points[1:], 1):
+        if i % 2:
+            middle = (points[i - 1][0] + x) / 2
+            vertices += [(middle, points[i - 1][1]), (middle, y), (x, y)]
+            codes += [Curve.CURVE4] * 3
+        else:
+            vertices.append((x, y))
+            codes.append(Curve.LINETO)
+    return FancyArrowPatch(
+        path=Curve(vertices, codes),
+        arrowstyle="-|>,head_length=4,head_width=2",
+        mutation_scale=1.2,
+        color=color,
+        linewidth=1.3,
+        zorder=1,
+    )
+
+
+def _draw_box(
+    axes: Axes, centre: tuple[float, float], box: Box, fill: str, edge: str, rounding: float
+) -> None:
+    corner = (centre[0] - box.width / 2, centre[1] - box.height / 2)
+    style = f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(
+        FancyBboxPatch(
+            corner, box.width, box.height, style, facecolor=fill, edgecolor=edge, zorder=2
+        )
+    )
+
+
+def _text(axes: Axes, at: tuple[float, float], text: str, size: float, color: str) -> None:
+    axes.text(*at, text, size=size, color=color, ha="center", va="center_baseline", zorder=3)
+
+
+def _canvas(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
+    """A figure whose axes are in inches, with room for the title above."""
+    head = 0.36 if title else 0.0
+    figure = Figure(figsize=(width, height + head), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, height / (height + head)))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    if title:
+        figure.text(
+            0.12 / width, 1 - 0.12 / (height + head), title, size=12, weight="bold", va="top"
+        )
+    return figure, axes

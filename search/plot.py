@@ -1,0 +1,172 @@
+"""Pictures of a search: cells, mixing weights over the epochs, curves of loss and accuracy.
+
+Figures are made with matplotlib's objects, without pyplot: no global state, no display.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxcv.training.run import write_atomically
+from search.cell_picture import draw_cell, operation_colors, operation_label, state_label
+
+__all__ = ["draw_cell", "draw_curves", "draw_weights", "save", "to_svg"]
+
+_SPLITS = {"": "#0072b2", "valid": "#d55e00", "test": "#009e73"}
+_STYLES = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))
+
+
+def draw_weights(
+    history: np.ndarray, primitives: Sequence[str], title: str | None = None
+) -> Figure:
+    """How the mixing weights of one kind of cell moved: a row of panels for each node, a panel for
+    each of its edges, a line for each primitive.
+
+    Args:
+        history: [epochs, edges, primitives], the weights after each epoch. Node i has i + 2 edges,
+            one from each cell input and each node before it, in this order.
+        primitives: their names.
+
+    Raises:
+        ValueError: for a history that has no epoch, not the edges of such nodes, or another number
+            of primitives.
+    """
+    history = np.asarray(history, float)
+    if history.ndim != 3 or not len(history) or history.shape[2] != len(primitives):
+        raise ValueError(
+            f"history has shape {history.shape}; allowed is [epochs, edges, {len(primitives)}], "
+            "with at least one epoch"
+        )
+    edges = history.shape[1]
+    nodes = next(n for n in range(edges + 2) if n * (n + 3) // 2 >= edges)
+    if not nodes or nodes * (nodes + 3) // 2 != edges:
+        raise ValueError(
+            f"history has {edges} edges; allowed are 2, 5, 9, 14, 20, ... (node i: i + 2)"
+        )
+
+    columns = max(nodes + 1, 3)
+    figure = Figure(
+        (1.9 * columns + 0.5, 1.5 * nodes + 0.9), facecolor="white", layout="constrained"
+    )
+    grid = figure.add_gridspec(nodes, columns)
+    styles = _line_styles(primitives, points=len(history) == 1)
+    epochs = np.arange(1, len(history) + 1)
+    first: Axes | None = None
+    edge = 0
+    for node in range(nodes):
+        for source in range(node + 2):
+            axes = figure.add_subplot(grid[node, source], sharex=first, sharey=first)
+            first = first or axes
+            for primitive, name in enumerate(primitives):
+                axes.plot(epochs, history[:, edge, primitive], **styles[name])
+            axes.set_title(f"{state_label(source)} → {node}", size=10, pad=3)
+            _tidy(axes, len(history))
+            axes.tick_params(labelleft=source == 0, labelbottom=node == nodes - 1)
+            edge += 1
+    assert first is not None
+    first.set_ylim(0, 1.05 * max(float(np.nanmax(history)), 1e-3))
+    figure.supxlabel("epoch", size=10)
+    figure.supylabel("mixing weight", size=10)
+    lines = first.get_lines()
+    legend = figure.add_subplot(grid[0, 2:])
+    legend.axis("off")
+    legend.legend(
+        lines,
+        [operation_label(name) for name in primitives],
+        loc="upper right",
+        ncols=1 if columns == 3 else 2,
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+    )
+    if title:
+        figure.suptitle(title, size=12, weight="bold")
+    return figure
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Figure:
+    """Loss and accuracy over the epochs, of the examples trained on and of those held out.
+
+    Args:
+        rows: of ``metrics.jsonl``: "epoch", and of "loss", "valid_loss", "test_loss", "accuracy"
+            (a fraction), ... what was measured at that epoch.
+
+    Raises:
+        ValueError: without rows.
+    """
+    if not rows:
+        raise ValueError("rows is empty; allowed is at least one epoch")
+    figure = Figure((8.4, 3.1), facecolor="white", layout="constrained")
+    for axes, measure, scale in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
+    ):
+        for prefix, color in _SPLITS.items():
+            key = f"{prefix}_{measure}" if prefix else measure
+            points = [(row["epoch"], scale * row[key]) for row in rows if row.get(key) is not None]
+            if points:
+                marker = "o" if len(points) == 1 else None
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=color,
+                    marker=marker,
+                    markersize=5,
+                    linewidth=1.6,
+                    label=prefix or "train",
+                )
+        axes.set_title("loss" if measure == "loss" else "accuracy (%)", size=11, loc="left")
+        axes.set_xlabel("epoch", size=10)
+        _tidy(axes, len(rows))
+        if axes.get_lines():
+            axes.legend(frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, size=12, weight="bold")
+    return figure
+
+
+def _line_styles(primitives: Sequence[str], points: bool) -> dict[str, dict[str, Any]]:
+    """For each primitive the colour of its family, and a style or marker of its own within it."""
+    seen: Counter[str] = Counter()
+    styles: dict[str, dict[str, Any]] = {}
+    for name in primitives:
+        color = operation_colors(name)[0]
+        line, marker = _STYLES[seen[color] % len(_STYLES)]
+        seen[color] += 1
+        style = {"marker": marker, "linestyle": "none"} if points else {"linestyle": line}
+        styles[name] = {"color": color, "linewidth": 1.4, "markersize": 4.5, **style}
+    return styles
+
+
+def _tidy(axes: Axes, epochs: int) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, color="#999999", labelcolor="#444444")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    if epochs == 1:
+        axes.set_xlim(0, 2)
+        axes.set_xticks([1])
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG: the same text for the same figure, letters as outlines."""
+    file = io.StringIO()
+    with rc_context({"svg.hashsalt": "jaxcv", "svg.fonttype": "path"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Writes ``path`` with the suffixes .svg and .png, each file whole or not at all."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160)
+    write_atomically(f"{path}.svg", to_svg(figure))
+    write_atomically(f"{path}.png", png.getvalue())

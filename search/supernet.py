@@ -1,0 +1,183 @@
+"""The search network: every edge a mixture of its primitives (arXiv:1806.09055).
+
+All edges that leave a state read the same images, so they are computed together: their operations
+are stacked along a leading edge axis and run under ``vmap``. What has no parameters (pools, the
+identity) is then computed once for all of them. Batch norms keep no statistics, which makes the
+network a pure function of weights, images and mixing weights.
+"""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcv.blocks import create_operation
+from jaxcv.blocks.operations import Pool, Sequence, Zero
+from jaxcv.layers import BatchNorm, Linear
+from jaxcv.models.skeleton import CIFAR, CellInputs, Place, Skeleton, Stem, check_images, classify
+from jaxcv.models.skeleton import places as plan
+from search.space import CellSpace, Mix, Space
+
+
+def _primitive(name: str, channels: int, stride: int, key: jax.Array) -> nnx.Module:
+    operation = create_operation(
+        name, channels, stride, affine=False, track=False, rngs=nnx.Rngs(key)
+    )
+    if isinstance(operation, Pool):
+        # Without it a pool, the one primitive whose scale is that of its input, would win or lose
+        # by that scale alone.
+        return Sequence([operation, _Norm(channels)])
+    return operation
+
+
+class _Norm(nnx.Module):
+    """Batch norm without parameters or statistics."""
+
+    def __init__(self, channels: int):
+        self.norm = BatchNorm(channels, affine=False, track=False)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return self.norm(x)
+
+
+class MixedEdges(nnx.Module):
+    """The mixed operations of edges with one source and the same primitives.
+
+    ``y[e] = sum_k mix[e, k] operation[e, k](x)``
+
+    Args:
+        edges: number of edges E.
+        primitives: names of the P operations that each edge mixes.
+        channels, stride: of the operations.
+        rngs: source of the initial values, different on every edge.
+    """
+
+    def __init__(
+        self,
+        edges: int,
+        primitives: tuple[str, ...],
+        channels: int,
+        stride: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.operations = nnx.List(
+            jax.vmap(functools.partial(_primitive, name, channels, stride))(
+                jax.random.split(rngs.params(), edges)
+            )
+            for name in primitives
+        )
+
+    def __call__(self, x: jax.Array, mix: jax.Array) -> jax.Array:
+        """[batch, height, width, C] and mix [E, P] to [E, batch, height', width', C]."""
+
+        def edge(operations: nnx.List, mix: jax.Array) -> jax.Array:
+            terms = [
+                mix[number].astype(x.dtype) * operation(x, train=True)
+                for number, operation in enumerate(operations)
+                if not isinstance(operation, Zero)
+            ]
+            return functools.reduce(operator.add, terms)
+
+        return jax.vmap(edge)(self.operations, mix)
+
+
+class SearchCell(nnx.Module):
+    """A cell whose every edge is mixed; its output is the concatenation of all its nodes."""
+
+    def __init__(self, cell: CellSpace, place: Place, *, rngs: nnx.Rngs):
+        self.inputs = CellInputs(place, affine=False, track=False, rngs=rngs)
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for edge, ((source, _), primitives) in enumerate(
+            zip(cell.edges, cell.primitives, strict=True)
+        ):
+            groups.setdefault((source, primitives), []).append(edge)
+        self.mixed = nnx.List(
+            MixedEdges(
+                len(edges),
+                primitives,
+                place.channels,
+                place.stride if source < 2 else 1,
+                rngs=rngs,
+            )
+            for (source, primitives), edges in groups.items()
+        )
+        column = {name: number for number, name in enumerate(cell.vocabulary)}
+        self.groups = tuple(
+            (source, tuple(edges), tuple(column[name] for name in primitives))
+            for (source, primitives), edges in groups.items()
+        )
+        self.targets = tuple(node for _, node in cell.edges)
+        self.nodes = cell.nodes
+
+    def __call__(self, before: jax.Array, last: jax.Array, mix: jax.Array) -> jax.Array:
+        """Two inputs and mix [edges, primitives] to [batch, height', width', nodes * C]."""
+        states: dict[int, jax.Array] = dict(enumerate(self.inputs(before, last, train=True)))
+        # Sources ascend, so a node is complete when the edges that leave it come up.
+        for mixed, (source, edges, columns) in sorted(
+            zip(self.mixed, self.groups, strict=True), key=lambda group: group[1][0]
+        ):
+            weights = mix[jnp.array(edges)[:, None], jnp.array(columns)]
+            for edge, y in zip(edges, mixed(states[source], weights), strict=True):
+                target = self.targets[edge]
+                states[target] = states[target] + y if target in states else y
+        return jnp.concatenate([states[2 + node] for node in range(self.nodes)], -1)
+
+
+class SearchNetwork(nnx.Module):
+    """The supernet of a space: stem, mixed cells, linear classifier.
+
+    Args:
+        space: with a cell of kind "normal" and one of kind "reduce".
+        channels: inside the first cell; reductions double them.
+        layers: number of cells, with reductions at ``layers // 3`` and ``2 * layers // 3``.
+        num_classes: number of logits.
+        inputs: channels of the images.
+        skeleton: ``CIFAR`` or ``IMAGENET`` of ``jaxcv.models``.
+        dtype: to compute in; parameters, statistics and logits stay float32.
+        rngs: source of the initial values.
+
+    Raises:
+        ValueError: for numbers below 1 and a space without the two kinds of cell.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        *,
+        inputs: int = 3,
+        skeleton: Skeleton = CIFAR,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if set(space.cells) != {"normal", "reduce"}:
+            raise ValueError(
+                f"space has cells of kind {', '.join(space.cells)}; allowed are normal, reduce"
+            )
+        widths = {kind: cell.nodes for kind, cell in space.cells.items()}
+        self.places = tuple(plan(skeleton, channels, layers, widths))
+        self.stem = Stem(skeleton, inputs, channels, track=False, rngs=rngs)
+        self.cells = nnx.List(
+            SearchCell(space.cells[place.kind], place, rngs=rngs) for place in self.places
+        )
+        final = self.places[-1]
+        self.classifier = Linear(widths[final.kind] * final.channels, num_classes, rngs=rngs)
+        self.skeleton, self.image_channels, self.dtype = skeleton, inputs, dtype
+
+    def __call__(self, x: jax.Array, mix: Mix) -> jax.Array:
+        """Logits [batch, num_classes] of images [batch, height, width, inputs] under mixing
+        weights [edges, primitives] by cell kind.
+
+        Raises:
+            ValueError: for another shape, or images too small for the skeleton.
+        """
+        check_images(x, self.image_channels, self.skeleton, auxiliary=False)
+        before, last = self.stem(x.astype(self.dtype), train=True)
+        for place, cell in zip(self.places, self.cells, strict=True):
+            before, last = last, cell(before, last, mix[place.kind])
+        return classify(last, self.classifier)

@@ -1,0 +1,177 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from jaxcv.genotype import Cell, Output, published
+from search.cell_picture import operation_label, state_label
+from search.plot import draw_cell, draw_curves, draw_weights, save, to_svg
+
+PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")
+UNUSUAL = {
+    "one edge": Cell(((("sep_conv_3x3", 1),),), Output("concat", (2,))),
+    "an input in the output": Cell(((("none", 0), ("none", 0)),), Output("concat", (0, 2))),
+    "all edges": Cell(
+        tuple(tuple(("conv_7x1_1x7", source) for source in range(n)) for n in range(2, 6)),
+        Output("concat", (5,)),
+    ),
+}
+CELLS = {
+    f"{name} {kind}": cell
+    for name, genotype in published.items()
+    for kind, cell in genotype.cells.items()
+} | UNUSUAL
+
+
+def edges_of(cell):
+    """(source, target, label) of every arrow that the picture must have."""
+    nodes = enumerate(cell.nodes, 2)
+    edges = [(s, target, operation_label(o)) for target, node in nodes for o, s in node]
+    return edges + [(state, len(cell.nodes) + 2, None) for state in cell.output.states]
+
+
+def line_of(arrow):
+    """Points along an arrow's line, in pixels, close together."""
+    line = arrow.get_transform().transform_path(arrow.get_path()).to_polygons(closed_only=False)[0]
+    steps = np.linspace(0, 1, 50)[:, None]
+    return np.concatenate([a + (b - a) * steps for a, b in itertools.pairwise(line)])
+
+
+def pixels_to(box, point):
+    outside = np.maximum(0, np.maximum(box.min - point, point - box.max))
+    return float(np.linalg.norm(outside))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
+    cell = CELLS[name]
+    figure = draw_cell(cell, title=name)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+
+    patches = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    boxes = [patch.get_window_extent() for patch in patches]
+    texts = {text.get_text(): text for text in axes.texts}
+    labelled = []
+    for box in boxes:
+        inside = [
+            t for t in axes.texts if box.contains(*t.get_transform().transform(t.get_position()))
+        ]
+        assert len(inside) == 1, "one text in each box"
+        extent = inside[0].get_window_extent(canvas.get_renderer())
+        assert (extent.min >= box.min).all() and (extent.max <= box.max).all()
+        labelled.append((inside[0].get_text(), box))
+    assert len(axes.texts) == len(boxes)
+    for a, b in itertools.combinations(boxes, 2):
+        assert a.x1 < b.x0 or b.x1 < a.x0 or a.y1 < b.y0 or b.y1 < a.y0, "boxes overlap"
+    title = figure.texts[0].get_window_extent(canvas.get_renderer())
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 < title.y0
+
+    states = [state_label(state) for state in range(len(cell.nodes) + 2)] + ["$c_k$"]
+    assert set(states) <= set(texts)
+    places = {states.index(text): box for text, box in labelled if text in states}
+    drawn = []
+    for arrow in (patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)):
+        line = line_of(arrow)
+        source = min(places, key=lambda s: pixels_to(places[s], line[0]))
+        target = min(places, key=lambda s: pixels_to(places[s], line[-1]))
+        assert pixels_to(places[source], line[0]) < 5 > pixels_to(places[target], line[-1])
+        met = {
+            i
+            for i, (_, box) in enumerate(labelled)
+            if ((line > box.min + 1) & (line < box.max - 1)).all(axis=1).any()
+        }
+        assert len(met) <= 1, "a line runs through a box that is not its own"
+        drawn.append((source, target, labelled[met.pop()][0] if met else None))
+    assert Counter(drawn) == Counter(edges_of(cell))
+
+
+def test_svg_names_every_operation_once_an_edge():
+    cell = published["AMOEBANET_A"].cells["reduce"]
+    svg = to_svg(draw_cell(cell))
+    for label, count in Counter(label for *_, label in edges_of(cell) if label).items():
+        assert svg.count(f"<!-- {label} -->") == count
+
+
+def test_svg_of_equal_figures_is_equal():
+    history = np.random.default_rng(0).uniform(size=(3, 2, 5))
+    rows = [{"epoch": 1, "loss": 2.0, "accuracy": 0.1}]
+    for draw in (
+        lambda: draw_cell(published["DARTS_V2"].cells["normal"], "normal"),
+        lambda: draw_weights(history, PRIMITIVES),
+        lambda: draw_curves(rows),
+    ):
+        first = to_svg(draw())
+        assert first == to_svg(draw())
+        assert "<dc:date>" not in first
+
+
+@pytest.mark.parametrize(("epochs", "edges", "nodes"), [(1, 14, 4), (600, 2, 1), (3, 20, 5)])
+def test_weights_have_a_panel_an_edge_and_a_line_a_primitive(epochs, edges, nodes):
+    history = np.random.default_rng(0).dirichlet(np.ones(5), (epochs, edges))
+    figure = draw_weights(history, PRIMITIVES, "normal")
+    panels = [axes for axes in figure.axes if axes.get_lines()]
+    names = [f"{state_label(s)} → {node}" for node in range(nodes) for s in range(node + 2)]
+    assert [axes.get_title() for axes in panels] == names
+    for edge, axes in enumerate(panels):
+        for primitive, line in enumerate(axes.get_lines()):
+            np.testing.assert_array_equal(line.get_xdata(), np.arange(1, epochs + 1))
+            np.testing.assert_array_equal(line.get_ydata(), history[:, edge, primitive])
+        assert axes.get_ylim()[1] > history.max()
+    (legend,) = (axes.get_legend() for axes in figure.axes if axes.get_legend())
+    assert [text.get_text() for text in legend.get_texts()] == [*map(operation_label, PRIMITIVES)]
+    looks = {
+        (line.get_color(), str(line._dash_pattern) if epochs > 1 else line.get_marker())
+        for line in panels[0].get_lines()
+    }
+    assert len(looks) == len(PRIMITIVES), "two primitives look the same"
+
+
+def test_weights_refuse_what_is_no_cell():
+    with pytest.raises(ValueError, match="history has 13 edges"):
+        draw_weights(np.ones((2, 13, 5)), PRIMITIVES)
+    with pytest.raises(ValueError, match=r"\[epochs, edges, 5\]"):
+        draw_weights(np.ones((2, 14, 8)), PRIMITIVES)
+    with pytest.raises(ValueError, match="at least one epoch"):
+        draw_weights(np.ones((0, 14, 5)), PRIMITIVES)
+
+
+def test_curves_show_what_was_measured():
+    rows = [
+        {"epoch": 1, "loss": 2.0, "accuracy": 0.25, "test_loss": None, "test_accuracy": None},
+        {"epoch": 2, "loss": 1.5, "accuracy": 0.5, "test_loss": 1.75, "test_accuracy": 0.375},
+        {"epoch": 3, "loss": 1.0, "accuracy": 0.625},
+    ]
+    loss, accuracy = draw_curves(rows).axes
+    curves = {
+        (axes.get_title(loc="left"), line.get_label()): line.get_xydata().tolist()
+        for axes in (loss, accuracy)
+        for line in axes.get_lines()
+    }
+    assert curves == {
+        ("loss", "train"): [[1, 2.0], [2, 1.5], [3, 1.0]],
+        ("loss", "test"): [[2, 1.75]],
+        ("accuracy (%)", "train"): [[1, 25.0], [2, 50.0], [3, 62.5]],
+        ("accuracy (%)", "test"): [[2, 37.5]],
+    }
+    with pytest.raises(ValueError, match="rows is empty"):
+        draw_curves([])
+
+
+def test_save_writes_svg_and_png(tmp_path):
+    figure = draw_cell(published["DARTS_V2"].cells["normal"])
+    save(figure, tmp_path / "cell.normal")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cell.normal.png",
+        "cell.normal.svg",
+    ]
+    assert (tmp_path / "cell.normal.svg").read_text(encoding="utf-8") == to_svg(figure)
+    height, width, _ = imread(tmp_path / "cell.normal.png").shape
+    assert width / height == pytest.approx(figure.get_figwidth() / figure.get_figheight(), rel=0.01)
