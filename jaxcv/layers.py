@@ -3,6 +3,8 @@
 Layers compute in the dtype of their input and keep parameters in float32.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,8 +12,12 @@ from flax import nnx
 from jaxcv import functional
 from jaxcv.functional._arguments import IntPair, Padding, pair
 
-# Uniform in +-1 / sqrt(fan-in): PyTorch's default, which the published DARTS results start from.
-_initialize = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+@functools.partial(jax.jit, static_argnums=1)
+def _uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+    """Uniform in +-1 / sqrt(fan-in): PyTorch's default, which the published DARTS results start
+    from. One compiled call, so that a network of many parameters is made quickly."""
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / jnp.sqrt(fan_in)
 
 
 def _positive(**sizes: int) -> None:
@@ -51,13 +57,11 @@ class Conv2d(nnx.Module):
                 f"outputs={outputs}"
             )
         shape = (*pair("window", window), inputs // groups, outputs)
-        self.kernel = nnx.Param(_initialize(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.data(None)
-        if bias:
-            bound = (shape[0] * shape[1] * shape[2]) ** -0.5
-            self.bias = nnx.Param(
-                jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
-            )
+        fan_in = shape[0] * shape[1] * shape[2]
+        self.kernel = nnx.Param(_uniform(rngs.params(), shape, fan_in))
+        self.bias = (
+            nnx.Param(_uniform(rngs.params(), (outputs,), fan_in)) if bias else nnx.data(None)
+        )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -115,11 +119,8 @@ class Linear(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
         _positive(inputs=inputs, outputs=outputs)
-        bound = inputs**-0.5
-        self.kernel = nnx.Param(_initialize(rngs.params(), (inputs, outputs), jnp.float32))
-        self.bias = nnx.Param(
-            jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
-        )
+        self.kernel = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))
+        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), inputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)

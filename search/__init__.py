@@ -1,0 +1,22 @@
+"""DARTS architecture search on JAX and Flax."""
+
+from jaxcv.genotype import Genotype
+from jaxcv.models import CellNetwork
+from search.discretize import discretize
+from search.runner import Result, run
+from search.space import CellSpace, Space, darts
+from search.step import Config
+from search.supernet import SearchNetwork
+
+__all__ = [
+    "CellNetwork",
+    "CellSpace",
+    "Config",
+    "Genotype",
+    "Result",
+    "SearchNetwork",
+    "Space",
+    "darts",
+    "discretize",
+    "run",
+]

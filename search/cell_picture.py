@@ -3,6 +3,7 @@
 import functools
 import itertools
 import re
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ _FAMILIES = {
 }
 _INK = "#222222"
 _CONCAT = "#b4b4b4"
+_INPUT, _NODE, _OUTPUT = ("#e3f0d8", "#6d9150"), ("#dce9f7", "#5b83ad"), ("#fdf1c7", "#b89a2e")
 _LABEL_SIZE, _STATE_SIZE = 9.5, 12.0
 _EDGE = 0.12
 
@@ -39,43 +41,16 @@ def state_label(state: int) -> str:
     return ("$c_{k-2}$", "$c_{k-1}$")[state] if state < 2 else str(state - 2)
 
 
+def operation_colors(operation: str) -> tuple[str, str, str]:
+    """The colours of an operation's family: for lines, for text, and to fill with."""
+    return next((c for name, c in _FAMILIES.items() if name in operation), _FAMILIES["conv"])
+
+
 def draw_cell(cell: Cell, title: str | None = None) -> Figure:
     """A discrete cell, left to right: its inputs, its nodes with the operation on each edge, and
     its output, as in figures 4 and 5 of arXiv:1806.09055."""
-    depths = [0, 0]
-    for node in cell.nodes:
-        depths.append(1 + max(depths[source] for _, source in node))
-    # Labels stand in the columns between those of the states.
-    columns = [2 * depth for depth in depths]
-    output = len(columns)
-    columns.append(max(columns) + 1)
-    edges = [
-        (source, target, operation)
-        for target, node in enumerate(cell.nodes, 2)
-        for operation, source in node
-    ]
-    edges += [(state, output, None) for state in cell.output.states]
-
-    labels = [state_label(state) for state in range(output)] + ["$c_k$"]
-    boxes = []
-    for state, column in enumerate(columns):
-        leaving = sum(source == state for source, _, _ in edges)
-        entering = sum(target == state for _, target, _ in edges)
-        width = max(0.46, _text_width(labels[state], _STATE_SIZE) + 0.24)
-        boxes.append(Box(column, width, max(0.46, 0.14 + 0.13 * max(leaving, entering)), 0.12))
-    chains, links = [], []
-    for source, target, operation in edges:
-        chain = [source]
-        for column in range(columns[source] + 1, columns[target]):
-            chain.append(len(boxes))
-            boxes.append(Box(column))
-        if operation is not None:
-            width = _text_width(operation_label(operation), _LABEL_SIZE) + 0.18
-            boxes[chain[-1]] = Box(columns[target] - 1, width, 0.25)
-        chain.append(target)
-        chains.append(chain)
-        links += itertools.pairwise(chain)
-
+    boxes, lines = _boxes_and_lines(cell)
+    links = [link for line in lines for link in itertools.pairwise(line.boxes)]
     y, ports = arrange(boxes, links)
     bottom = min(at - box.height / 2 for at, box in zip(y, boxes, strict=True)) - _EDGE
     y, ports = y - bottom, ports - bottom
@@ -84,35 +59,78 @@ def draw_cell(cell: Cell, title: str | None = None) -> Figure:
     width = max(at + box.width / 2 for at, box in zip(x, boxes, strict=True)) + _EDGE
     figure, axes = _canvas(width, height, title)
 
-    widths = [max(b.width for b in boxes if b.column == c) for c in range(max(columns) + 1)]
-    rises = iter(ports)
-    for (_, _, operation), chain in zip(edges, chains, strict=True):
+    columns = range(1 + max(box.column for box in boxes))
+    halves = [max(box.width for box in boxes if box.column == c) / 2 for c in columns]
+    ends = iter(ports)
+    for operation, chain in lines:
         points = []
         for source, target in itertools.pairwise(chain):
-            start, stop = next(rises)
-            points.append((x[source] + widths[boxes[source].column] / 2, start))
-            points.append((x[target] - widths[boxes[target].column] / 2, stop))
-        strong, dark, tint = operation_colors(operation) if operation else (_CONCAT, _INK, "white")
-        axes.add_patch(_arrow(points, strong))
-        if operation is not None:
-            label = chain[-2]
-            _draw_box(axes, (x[label], y[label]), boxes[label], tint, "none", 0.08)
-            _text(axes, (x[label], y[label]), operation_label(operation), _LABEL_SIZE, dark)
-    for state, label in enumerate(labels):
-        fill = "#e3f0d8" if state < 2 else "#fdf1c7" if state == output else "#dce9f7"
-        edge = "#6d9150" if state < 2 else "#b89a2e" if state == output else "#5b83ad"
+            start, stop = next(ends)
+            points.append((x[source] + halves[boxes[source].column], start))
+            points.append((x[target] - halves[boxes[target].column], stop))
+        if operation is None:
+            axes.add_patch(_arrow(points, _CONCAT))
+        else:
+            strong, dark, tint = operation_colors(operation)
+            axes.add_patch(_arrow(points, strong))
+            box = chain[-2]
+            _draw_box(axes, (x[box], y[box]), boxes[box], tint, "none", 0.08)
+            _text(axes, (x[box], y[box]), operation_label(operation), _LABEL_SIZE, dark)
+    output = len(cell.nodes) + 2
+    for state in range(output + 1):
+        text = "$c_k$" if state == output else state_label(state)
+        fill, edge = _INPUT if state < 2 else _OUTPUT if state == output else _NODE
         _draw_box(axes, (x[state], y[state]), boxes[state], fill, edge, 0.06)
-        _text(axes, (x[state], y[state]), label, _STATE_SIZE, _INK)
+        _text(axes, (x[state], y[state]), text, _STATE_SIZE, _INK)
     return figure
+
+
+class _Line(NamedTuple):
+    """A line of the picture: its operation, none to the output, and its boxes from end to end."""
+
+    operation: str | None
+    boxes: list[int]
+
+
+def _boxes_and_lines(cell: Cell) -> tuple[list[Box], list[_Line]]:
+    """The boxes, first those of the cell's states and its output, then labels and places to pass;
+    and the lines through them. A node is as far to the right as its inputs demand."""
+    depths = [0, 0]
+    for node in cell.nodes:
+        depths.append(1 + max(depths[source] for _, source in node))
+    # Labels stand in the columns between those of the states.
+    columns = [2 * depth for depth in depths]
+    output = len(columns)
+    columns.append(max(columns) + 1)
+    edges: list[tuple[int, int, str | None]] = [
+        (source, target, operation)
+        for target, node in enumerate(cell.nodes, 2)
+        for operation, source in node
+    ]
+    edges += [(state, output, None) for state in cell.output.states]
+
+    boxes = []
+    for state, column in enumerate(columns):
+        leaving = sum(source == state for source, _, _ in edges)
+        entering = sum(target == state for _, target, _ in edges)
+        height = max(0.46, 0.14 + 0.13 * max(leaving, entering))
+        boxes.append(Box(column, 0.62 if state < 2 else 0.46, height, 0.12))
+    lines = []
+    for source, target, operation in edges:
+        passed = range(columns[source] + 1, columns[target])
+        lines.append(
+            _Line(operation, [source, *range(len(boxes), len(boxes) + len(passed)), target])
+        )
+        boxes += [Box(column) for column in passed]
+        if operation is not None:
+            width = _text_width(operation_label(operation), _LABEL_SIZE) + 0.18
+            boxes[-1] = Box(columns[target] - 1, width, 0.25)
+    return boxes, lines
 
 
 @functools.cache
 def _text_width(text: str, size: float) -> float:
-    return TextPath((0, 0), text, size=size).get_extents().width / 72
-
-
-def operation_colors(operation: str) -> tuple[str, str, str]:
-    return next((c for name, c in _FAMILIES.items() if name in operation), _FAMILIES["conv"])
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def _abscissas(boxes: list[Box], links: list[tuple[int, int]], ports: np.ndarray) -> np.ndarray:
@@ -170,12 +188,14 @@ def _text(axes: Axes, at: tuple[float, float], text: str, size: float, color: st
 def _canvas(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
     """A figure whose axes are in inches, with room for the title above."""
     head = 0.36 if title else 0.0
+    if title:
+        # Bold letters are up to a fifth wider than those measured.
+        width = max(width, 1.2 * _text_width(title, 12) + 2 * _EDGE)
     figure = Figure(figsize=(width, height + head), facecolor="white")
     axes = figure.add_axes((0, 0, 1, height / (height + head)))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")
     if title:
-        figure.text(
-            0.12 / width, 1 - 0.12 / (height + head), title, size=12, weight="bold", va="top"
-        )
+        at = (_EDGE / width, 1 - _EDGE / (height + head))
+        figure.text(*at, title, size=12, weight="bold", va="top")
     return figure, axes

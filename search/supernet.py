@@ -21,10 +21,8 @@ from jaxcv.models.skeleton import places as plan
 from search.space import CellSpace, Mix, Space
 
 
-def _primitive(name: str, channels: int, stride: int, key: jax.Array) -> nnx.Module:
-    operation = create_operation(
-        name, channels, stride, affine=False, track=False, rngs=nnx.Rngs(key)
-    )
+def _primitive(name: str, channels: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
+    operation = create_operation(name, channels, stride, affine=False, track=False, rngs=rngs)
     if isinstance(operation, Pool):
         # Without it a pool, the one primitive whose scale is that of its input, would win or lose
         # by that scale alone.
@@ -64,8 +62,9 @@ class MixedEdges(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.operations = nnx.List(
-            jax.vmap(functools.partial(_primitive, name, channels, stride))(
-                jax.random.split(rngs.params(), edges)
+            jax.tree.map(
+                lambda *leaves: jnp.stack(leaves),
+                *(_primitive(name, channels, stride, rngs) for _ in range(edges)),
             )
             for name in primitives
         )
@@ -176,7 +175,7 @@ class SearchNetwork(nnx.Module):
         Raises:
             ValueError: for another shape, or images too small for the skeleton.
         """
-        check_images(x, self.image_channels, self.skeleton, auxiliary=False)
+        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=False)
         before, last = self.stem(x.astype(self.dtype), train=True)
         for place, cell in zip(self.places, self.cells, strict=True):
             before, last = last, cell(before, last, mix[place.kind])

@@ -138,7 +138,7 @@ class CellNetwork(nnx.Module):
         drop_path: float | jax.Array = 0.0,
     ) -> tuple[jax.Array, ...]:
         """The logits of the classifier and, where there is one, of the auxiliary head."""
-        check_images(x, self.image_channels, self.skeleton, self.auxiliary is not None)
+        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=self.auxiliary is not None)
         before, last = self.stem(x.astype(self.dtype), train=train)
         logits: list[jax.Array] = []
         for number, cell in enumerate(self.cells):

@@ -90,18 +90,20 @@ def places(
     return found
 
 
-def check_images(x: jax.Array, inputs: int, skeleton: Skeleton, auxiliary: bool) -> None:
-    """Raises a ValueError unless x is a batch of images that are large enough."""
-    if x.ndim != 4 or x.shape[-1] != inputs:
-        raise ValueError(f"x has shape {x.shape}; allowed is [batch, height, width, {inputs}]")
+def check_images(
+    shape: tuple[int, ...], inputs: int, skeleton: Skeleton, *, auxiliary: bool
+) -> None:
+    """Raises a ValueError unless it is the shape of a batch of images that are large enough."""
+    if len(shape) != 4 or shape[-1] != inputs:
+        raise ValueError(f"x has shape {shape}; allowed is [batch, height, width, {inputs}]")
     # The auxiliary head pools with windows of 5 and then needs two of them, a stride apart.
     inside = 5 + skeleton.auxiliary_stride if auxiliary else 1
     shrink = 4 * math.prod(skeleton.stem_strides)
     least = max(shrink, (inside - 1) * shrink + 1)
-    if min(x.shape[1:3]) < least:
+    if min(shape[1:3]) < least:
         head = " with an auxiliary head" if auxiliary else ""
         raise ValueError(
-            f"x has height and width {x.shape[1:3]}; allowed is at least {least} by {least} in the "
+            f"x has height and width {shape[1:3]}; allowed is at least {least} by {least} in the "
             f"{skeleton.name} skeleton{head}"
         )
 

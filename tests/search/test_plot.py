@@ -70,6 +70,7 @@ def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
     for a, b in itertools.combinations(boxes, 2):
         assert a.x1 < b.x0 or b.x1 < a.x0 or a.y1 < b.y0 or b.y1 < a.y0, "boxes overlap"
     title = figure.texts[0].get_window_extent(canvas.get_renderer())
+    assert title.x1 <= figure.bbox.x1 and title.y1 <= figure.bbox.y1
     for box in boxes:
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 and box.y1 < title.y0

@@ -1,0 +1,40 @@
+"""Batches of device-resident arrays, drawn inside the compiled step."""
+
+import jax
+import numpy as np
+
+from jaxcv.data.dataset import Split
+
+
+def split_halves(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Two random halves of the rows 0 to count - 1; the second is larger by one for an odd count."""
+    order = jax.random.permutation(key, count)
+    return order[: count // 2], order[count // 2 :]
+
+
+def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, count: int) -> jax.Array:
+    """A random order of ``count`` rows for an epoch: [count], each row once."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), count)
+
+
+def random_batch(key: jax.Array, count: int, size: int) -> jax.Array:
+    """``size`` different rows out of ``count``, at random: [size]."""
+    return jax.random.choice(key, count, (size,), replace=False)
+
+
+def padded_batches(split: Split, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A split as batches of one size, for evaluation.
+
+    Args:
+        split: N images and labels.
+        size: of a batch.
+
+    Returns:
+        Images [batches, size, height, width, channels], labels [batches, size], and a mask
+        [batches, size] that is 0 where the last batch was filled up.
+    """
+    count = len(split.labels)
+    extra = -count % size
+    rows = np.concatenate([np.arange(count), np.zeros(extra, int)]).reshape(-1, size)
+    mask = (np.arange(rows.size) < count).reshape(rows.shape).astype(np.float32)
+    return split.images[rows], split.labels[rows], mask

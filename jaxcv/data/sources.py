@@ -1,0 +1,217 @@
+"""Where data sets come from: the embedded one, TFDS, image folders, files of arrays."""
+
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from jaxcv.data.dataset import Augmentation, Dataset, Split, from_arrays
+
+T = TypeVar("T")
+
+_RANDOM_ACCESS = ("array_record", "parquet")
+_TEST_NAMES = ("test", "val", "valid", "validation")
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+# Natural objects keep their meaning in a mirror; digits, letters and house numbers do not.
+_AUGMENTATIONS = {
+    "cifar10": Augmentation(pad=4, flip=True),
+    "cifar100": Augmentation(pad=4, flip=True),
+    "fashion_mnist": Augmentation(pad=2, flip=True),
+    "kmnist": Augmentation(pad=2),
+    "mnist": Augmentation(pad=2),
+    "svhn_cropped": Augmentation(pad=4),
+}
+_STATISTICS = {
+    "cifar10": (
+        (0.49139968, 0.48215827, 0.44653124),
+        (0.24703233, 0.24348505, 0.26158768),
+    ),
+}
+
+
+def load(name: str, data_dir: str | None = None) -> Dataset:
+    """A data set by name or path.
+
+    Args:
+        name: "digits", scikit-learn's handwritten digits, which need no download; the path of an
+            image folder, ``train/<class>/<image>`` and ``test/<class>/<image>``; the path of an
+            ``.npz`` file with train_images, train_labels, test_images, test_labels; or the name
+            of any TFDS data set with image and label.
+        data_dir: where TFDS data sets are; by default ``TFDS_DATA_DIR``, else
+            ``~/tensorflow_datasets``.
+
+    Raises:
+        ValueError: for a name that is none of these, with what to run to get it, and for content
+            that is not images of one size with labels.
+    """
+    if name == "digits":
+        return _digits()
+    path = Path(name)
+    if path.suffix == ".npz":
+        return _npz(path)
+    if path.is_dir():
+        return _folder(path)
+    return _tfds(name, Path(data_dir or os.environ.get("TFDS_DATA_DIR") or _default_dir()))
+
+
+def _default_dir() -> Path:
+    return Path.home() / "tensorflow_datasets"
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(images))
+    train, test = order[:1437], order[1437:]
+    return from_arrays(
+        images[train],
+        labels[train],
+        images[test],
+        labels[test],
+        name="digits",
+        augmentation=Augmentation(pad=1),
+    )
+
+
+def _npz(path: Path) -> Dataset:
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in names]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"name={str(path)!r} cannot be read ({error}); allowed is an .npz file with "
+            f"{', '.join(names)}"
+        ) from None
+    return from_arrays(*arrays, name=path.stem)
+
+
+def _folder(path: Path) -> Dataset:
+    tests = [path / name for name in _TEST_NAMES if (path / name).is_dir()]
+    if not (path / "train").is_dir() or not tests:
+        raise ValueError(
+            f"name={str(path)!r} is a folder without train/ and test/; allowed is one with "
+            "train/<class>/<image> and test/<class>/<image>"
+        )
+    classes = sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir())
+    if not classes:
+        raise ValueError(f"name={str(path)!r} has no folder in train/; allowed is one a class")
+    train, test = (_read_images(folder, classes) for folder in (path / "train", tests[0]))
+    return from_arrays(*train, *test, name=path.name, classes=classes)
+
+
+def _read_images(folder: Path, classes: list[str]) -> Split:
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise ValueError(
+            f"{str(folder)!r} has no images; allowed are <class>/<image> with the endings "
+            f"{', '.join(_SUFFIXES)}"
+        )
+    images, labels = [], []
+    for file in _watched(files, f"reading {folder.name}"):
+        if file.parent.name not in classes:
+            raise ValueError(
+                f"{str(file.parent)!r} is no class of train/; allowed are {', '.join(classes)}"
+            )
+        try:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise ValueError(f"{str(file)!r} is no readable image ({error})") from None
+        images.append(pixels if pixels.ndim == 3 else pixels[..., None])
+        if images[-1].shape != images[0].shape:
+            raise ValueError(
+                f"{str(file)!r} has height, width, channels {images[-1].shape}; allowed is "
+                f"{images[0].shape}, as {files[0].name} has; bring all images to one size first"
+            )
+        labels.append(classes.index(file.parent.name))
+    return Split(np.stack(images), np.array(labels, np.int32))
+
+
+def _tfds(name: str, data_dir: Path) -> Dataset:
+    found = sorted(data_dir.glob(f"{name}/**/dataset_info.json")) if name else []
+    if not found:
+        raise ValueError(_missing(name, data_dir))
+    folder = found[-1].parent
+    # TFDS itself takes a missing format for TFRecord.
+    written = json.loads(found[-1].read_text()).get("fileFormat", "tfrecord")
+    if written not in _RANDOM_ACCESS:
+        raise ValueError(
+            f"{str(folder)!r} is in {written} format; allowed are {', '.join(_RANDOM_ACCESS)}; "
+            "convert it by: pip install tensorflow && tfds convert_format "
+            f"--dataset_version_dir={folder} --out_file_format=array_record "
+            f"--out_dir={folder.parent.parent}_array_record/{folder.parent.name}/{folder.name}"
+        )
+    import tensorflow_datasets as tfds
+
+    logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if features is None or not {"image", "label"} <= set(features):
+        raise ValueError(
+            f"name={name!r} has the features {', '.join(features or ())}; allowed is a data set "
+            "with image and label"
+        )
+    tests = [split for split in _TEST_NAMES if split in builder.info.splits]
+    if "train" not in builder.info.splits or not tests:
+        raise ValueError(
+            f"name={name!r} has the splits {', '.join(builder.info.splits)}; allowed is a data "
+            f"set with train and one of {', '.join(_TEST_NAMES)}"
+        )
+    splits = [_read_split(builder, split) for split in ("train", tests[0])]
+    return from_arrays(
+        *splits[0],
+        *splits[1],
+        name=name,
+        classes=features["label"].names,
+        statistics=_STATISTICS.get(name),
+        augmentation=_AUGMENTATIONS.get(name),
+    )
+
+
+def _read_split(builder: object, split: str) -> Split:
+    source = builder.as_data_source(split=split)  # type: ignore[attr-defined]
+    images, labels = [], []
+    at_once = 1000
+    for start in _watched(range(0, len(source), at_once), f"reading {split}"):
+        rows = source.__getitems__(list(range(start, min(start + at_once, len(source)))))
+        for row in rows:
+            if row["image"].shape != rows[0]["image"].shape:
+                raise ValueError(
+                    f"{split} has images of {row['image'].shape} and {rows[0]['image'].shape}; "
+                    "allowed is one size; bring all images to one size first"
+                )
+        images.append(np.stack([row["image"] for row in rows]))
+        labels.append(np.array([row["label"] for row in rows], np.int32))
+    return Split(np.concatenate(images), np.concatenate(labels))
+
+
+def _missing(name: str, data_dir: Path) -> str:
+    present = sorted({f.relative_to(data_dir).parts[0] for f in data_dir.glob("*/**/dataset_info.json")})
+    known = sorted({"digits", *present, *_AUGMENTATIONS})
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near and name not in near else ""
+    return (
+        f"data={name!r} is not there{hint}; allowed are digits, an image folder, an .npz file, and "
+        f"TFDS data sets in {str(data_dir)!r} ({', '.join(present) or 'none so far'}; --data-dir or "
+        "TFDS_DATA_DIR name another place); to get one: pip install tensorflow && tfds build "
+        f"{name or 'NAME'} --file_format=array_record --data_dir={data_dir}"
+    )
+
+
+def _watched(items: Sequence[T], description: str) -> Iterable[T]:
+    return tqdm(
+        items, desc=description, leave=False, file=sys.stderr, disable=not sys.stderr.isatty()
+    )

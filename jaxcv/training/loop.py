@@ -1,0 +1,173 @@
+"""The loop around a compiled chunk of steps: progress, metrics, checkpoints, Ctrl-C, resume."""
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from jaxcv.training import checkpoint
+from jaxcv.training.run import Run
+
+# Long enough that the host costs nothing, short enough for a live progress bar and a quick Ctrl-C.
+_CHUNK_SECONDS = 1.0
+_CHECKPOINT_SECONDS = 300.0
+
+
+class State(Protocol):
+    """What the loop asks of a state: the steps taken, and this epoch's sums of metrics."""
+
+    @property
+    def step(self) -> jax.Array: ...
+
+    @property
+    def sums(self) -> Mapping[str, jax.Array]: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+def add_metrics(
+    sums: Mapping[str, jax.Array], metrics: Mapping[str, jax.Array], first: jax.Array
+) -> dict[str, jax.Array]:
+    """This epoch's sums after a step; ``first`` says whether it is the epoch's first."""
+    return {name: jnp.where(first, 0, sums[name]) + metrics[name] for name in sums}
+
+
+def fit(
+    state: S,
+    advance: Callable[[S, int], S],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    images_per_step: int,
+    end_epoch: Callable[[S], Mapping[str, Any]],
+    description: str,
+    run: Run | None = None,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
+    progress: bool = True,
+) -> S:
+    """Takes a state through all its epochs, from wherever it, or the run's last checkpoint, is.
+
+    How many steps one call of ``advance`` takes has no influence on what they compute.
+
+    Args:
+        state: a fresh state; replaced by the run's newest checkpoint if there is one.
+        advance: takes a state a number of steps on, never past the end of an epoch.
+        epochs, steps_per_epoch: when it is done.
+        images_per_step: of images trained on, for the images per second.
+        end_epoch: more metrics at the end of an epoch.
+        description: what the progress bar says.
+        run: where metrics and checkpoints go, if anywhere.
+        log: called with each epoch's row of metrics.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The final state.
+
+    Raises:
+        FloatingPointError: for a loss that is not finite; the last checkpoint is from before.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint.
+    """
+    folder = None if run is None else run.path / "checkpoints"
+    found = None if folder is None else checkpoint.restore_latest(folder, state)
+    if found is not None:
+        state = jax.tree.map(jnp.asarray, found[1])
+    step, total = int(state.step), epochs * steps_per_epoch
+    if run is not None:
+        run.rewind(step)
+
+    def save() -> None:
+        if folder is not None:
+            checkpoint.save(folder, step, state)
+
+    save()
+    saved = epoch_start = time.monotonic()
+    chunk, counted = 1, 0
+    bar = tqdm(
+        total=total, initial=step, desc=description, unit="step", disable=not progress,
+        dynamic_ncols=True, file=sys.stderr,
+    )
+    bar.set_postfix_str("compiling")
+    with bar, _interruptible() as interrupted:
+        while step < total:
+            started = time.monotonic()
+            steps = min(chunk, steps_per_epoch - step % steps_per_epoch)
+            state = advance(state, steps)
+            sums = {name: float(value) for name, value in jax.device_get(state.sums).items()}
+            step, counted = step + steps, counted + steps
+            now = time.monotonic()
+            taken = (step - 1) % steps_per_epoch + 1
+            means = {name: value / taken for name, value in sums.items()}
+            if not all(math.isfinite(value) for value in means.values()):
+                last = "" if folder is None else f"; the last checkpoint, of step {_last(folder)}, is good"
+                raise FloatingPointError(
+                    f"a loss in steps {step - steps + 1} to {step} is not finite{last}; a smaller "
+                    "learning rate may help"
+                )
+            speed = steps * images_per_step / (now - started)
+            shown = {name: f"{value:.3f}" for name, value in means.items()}
+            bar.set_postfix({"epoch": (step - 1) // steps_per_epoch + 1, **shown, "img/s": f"{speed:.0f}"})
+            bar.update(steps)
+            chunk = _next_chunk(steps, now - started)
+            if step % steps_per_epoch == 0:
+                seconds = now - epoch_start
+                row = {
+                    "epoch": step // steps_per_epoch,
+                    "step": step,
+                    **means,
+                    "seconds": round(seconds, 3),
+                    "images_per_second": round(counted * images_per_step / seconds, 1),
+                    **end_epoch(state),
+                }
+                epoch_start, counted = time.monotonic(), 0
+                if run is not None:
+                    run.log(row)
+                if log is not None:
+                    log(row)
+            if step % steps_per_epoch == 0 or now - saved > _CHECKPOINT_SECONDS or interrupted():
+                save()
+                saved = time.monotonic()
+            if interrupted() and step < total:
+                raise KeyboardInterrupt(f"stopped after step {step} of {total}")
+    return state
+
+
+def _last(folder: Any) -> int:
+    return checkpoint.steps(folder)[-1]
+
+
+def _next_chunk(steps: int, seconds: float) -> int:
+    """At most twice as many, so that a slow first call (it compiles) does not set the pace."""
+    return int(np.clip(steps * _CHUNK_SECONDS / max(seconds, 1e-6), 1, 2 * steps))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C (or SIGTERM) into a flag; the second one acts as usual."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def receive(number: int, frame: Any) -> None:
+        received.append(number)
+        print("\nStopping after this step; Ctrl-C once more stops at once.", file=sys.stderr)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, receive)
+    except ValueError:  # not the main thread, as in some notebooks: Ctrl-C acts as usual
+        before.clear()
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,18 @@
+"""One key for a whole run: every use folds its name and a step into it."""
+
+import zlib
+
+import jax
+
+
+class Keys:
+    """Keys by name and step, all derived from one.
+
+    A name is folded in by its CRC-32, so that adding a use changes no other.
+    """
+
+    def __init__(self, key: jax.Array):
+        self.key = key
+
+    def __call__(self, name: str, step: jax.typing.ArrayLike = 0) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(self.key, zlib.crc32(name.encode())), step)

@@ -1,0 +1,102 @@
+"""A run is a folder: everything that a command needs to go on is in it, and nothing else is.
+
+``config.json``, ``metrics.jsonl``, ``checkpoints/``, ``genotype.json``, pictures, ``report.html``.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jaxcv
+
+
+def write_atomically(path: Path | str, content: bytes | str) -> None:
+    """Writes a whole file or nothing: to a temporary name beside it, then renamed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        config: what ``config.json`` holds.
+        rows: the metrics so far, one mapping for each epoch.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], rows: list[dict[str, Any]]):
+        self.path, self.config, self.rows = path, config, rows
+
+    @classmethod
+    def create(cls, path: Path | str, kind: str, config: Mapping[str, Any]) -> "Run":
+        """Makes a folder for a new run.
+
+        Raises:
+            ValueError: if it exists and is not empty, or cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise ValueError(
+                    f"folder={str(path)!r} is not empty; allowed is a new folder, or --resume "
+                    f"{path} to go on with the run in it"
+                )
+            content = {"jaxcv": jaxcv.__version__, "kind": kind, **config}
+            write_atomically(path / "config.json", json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise ValueError(
+                f"folder={str(path)!r} cannot be written ({error.strerror}); allowed is a folder "
+                "in a place that you may write to"
+            ) from None
+        return cls(path, content, [])
+
+    @classmethod
+    def open(cls, path: Path | str, kind: str) -> "Run":
+        """The run in a folder.
+
+        Raises:
+            ValueError: for a folder without a run, or one of another kind.
+        """
+        path = Path(path)
+        try:
+            config = json.loads((path / "config.json").read_text())
+            found = config["kind"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(
+                f"folder={str(path)!r} is no run folder; allowed is one with the config.json that "
+                "a run writes"
+            ) from None
+        if found != kind:
+            raise ValueError(f"folder={str(path)!r} holds a {found} run; allowed is a {kind} run")
+        metrics = path / "metrics.jsonl"
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        return cls(path, config, [json.loads(line) for line in lines])
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Adds a row to the metrics."""
+        self.rows.append(dict(row))
+        self._write_rows()
+
+    def rewind(self, step: int) -> None:
+        """Forgets the metrics of epochs that ended after ``step``."""
+        kept = [row for row in self.rows if row["step"] <= step]
+        if len(kept) < len(self.rows):
+            self.rows = kept
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomically(self.path / "metrics.jsonl", text)

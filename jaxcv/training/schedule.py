@@ -1,0 +1,27 @@
+"""Schedules: functions of the step, traced or not."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cosine_by_epoch(
+    start: float, end: float, epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """``end + (start - end) (1 + cos(pi e / epochs)) / 2`` in epoch e, constant within an epoch
+    (arXiv:1608.03983)."""
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        epoch = jnp.asarray(step) // steps_per_epoch
+        return end + (start - end) * (1 + jnp.cos(jnp.pi * epoch / epochs)) / 2
+
+    return schedule
+
+
+def linear_by_epoch(end: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """``end * e / epochs`` in epoch e, constant within an epoch."""
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        return end * (jnp.asarray(step) // steps_per_epoch) / epochs
+
+    return schedule

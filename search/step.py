@@ -1,0 +1,220 @@
+"""One step of a search, compiled: two batches, two gradients, two optimizers."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from jaxcv.data import Augmentation, augment, epoch_order, random_batch
+from jaxcv.models.skeleton import CIFAR, check_images
+from jaxcv.training.loop import add_metrics
+from jaxcv.training.loss import accuracy, cross_entropy
+from jaxcv.training.parallel import shard_batch
+from jaxcv.training.randomness import Keys
+from jaxcv.training.schedule import cosine_by_epoch
+from search import bilevel, relaxation
+from search.space import Alphas, Mix, Space
+from search.supernet import SearchNetwork
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to search. The defaults are those of arXiv:1806.09055 on CIFAR-10."""
+
+    channels: int = 16
+    """Channels of the first cell."""
+    layers: int = 8
+    """Number of cells."""
+    epochs: int = 50
+    """Passes over the half of the images that the weights learn from."""
+    batch_size: int = 64
+    """Images in a batch, of either half."""
+    learning_rate: float = 0.025
+    """Of the weights, at the start; falls along a cosine, epoch by epoch."""
+    learning_rate_end: float = 0.001
+    """Of the weights, at the end."""
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    """Of the weights, added to their gradient."""
+    clip: float = 5.0
+    """Largest norm of the weights' gradient."""
+    alpha_learning_rate: float = 3e-4
+    """Of the architecture weights (Adam)."""
+    alpha_beta1: float = 0.5
+    alpha_beta2: float = 0.999
+    alpha_weight_decay: float = 1e-3
+    """Of the architecture weights, added to their gradient."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    mean: tuple[float, ...] = ()
+    """Of each channel of the images, scaled to 0..1; empty to compute it."""
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "layers", "epochs", "batch_size"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive int")
+        for name in ("learning_rate", "clip", "alpha_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+
+
+Batch = tuple[jax.Array, jax.Array]
+METRICS = ("loss", "accuracy", "valid_loss", "valid_accuracy")
+
+
+class SearchState(NamedTuple):
+    """All that a search carries from step to step."""
+
+    step: jax.Array
+    weights: Any
+    alphas: Alphas
+    weight_optimizer: optax.OptState
+    alpha_optimizer: optax.OptState
+    sums: dict[str, jax.Array]
+
+
+class Images(NamedTuple):
+    """Device-resident images, uint8 [N, H, W, C], labels [N], and the rows of the two halves."""
+
+    images: jax.Array
+    labels: jax.Array
+    train: jax.Array
+    valid: jax.Array
+
+
+class Search(NamedTuple):
+    """The compiled parts of a search, made by ``build``."""
+
+    init: Callable[[], SearchState]
+    """A fresh state."""
+    update: Callable[[SearchState, Batch, Batch], SearchState]
+    """One step on a training and a validation batch."""
+    advance: Callable[[SearchState, Images, int], SearchState]
+    """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
+    mix: Callable[[SearchState], Mix]
+    """The mixing weights of a state."""
+    learning_rate: optax.Schedule
+    steps_per_epoch: int
+
+
+def build(
+    space: Space,
+    config: Config,
+    key: jax.Array,
+    *,
+    count: int,
+    inputs: int,
+    num_classes: int,
+    image_size: tuple[int, int],
+    mesh: jax.sharding.Mesh | None = None,
+) -> Search:
+    """The functions of a search.
+
+    Args:
+        space, config: what to search and how.
+        key: of the whole search; every use folds a name and a step into it.
+        count: images in the half that the weights learn from.
+        inputs, num_classes: channels of the images, classes of their labels.
+        image_size: (height, width) in pixels.
+        mesh: devices to spread each batch over, if any.
+
+    Raises:
+        ValueError: for a batch larger than a half, or images too small for two reductions.
+    """
+    steps_per_epoch = count // config.batch_size
+    if steps_per_epoch < 1:
+        raise ValueError(
+            f"batch_size={config.batch_size!r}; allowed are 1 to {count}, half of the images"
+        )
+    make = functools.partial(
+        SearchNetwork, space, config.channels, config.layers, num_classes, inputs=inputs
+    )
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    check_images((config.batch_size, *image_size, inputs), inputs, CIFAR, auxiliary=False)
+    relax = relaxation.softmax(space)
+    schedule = cosine_by_epoch(
+        config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
+    )
+    weight_optimizer = optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule, momentum=config.momentum),
+    )
+    alpha_optimizer = optax.chain(
+        optax.add_decayed_weights(config.alpha_weight_decay),
+        optax.adam(config.alpha_learning_rate, b1=config.alpha_beta1, b2=config.alpha_beta2),
+    )
+
+    keys = Keys(key)
+
+    def init() -> SearchState:
+        network = make(rngs=nnx.Rngs(keys("weights")))
+        weights = nnx.to_pure_dict(nnx.state(network))
+        alphas = space.init_alphas(keys("alphas"))
+        return SearchState(
+            jnp.zeros((), jnp.int32),
+            weights,
+            alphas,
+            weight_optimizer.init(weights),
+            alpha_optimizer.init(alphas),
+            {name: jnp.zeros(()) for name in METRICS},
+        )
+
+    def update(state: SearchState, train: Batch, valid: Batch) -> SearchState:
+        step, weights, alphas = state.step, state.weights, state.alphas
+
+        def loss(weights: Any, alphas: Alphas, batch: Batch) -> tuple[jax.Array, jax.Array]:
+            images, labels = batch
+            logits = nnx.merge(graph, weights)(images, relax(alphas, keys("mix", step), step))
+            return cross_entropy(logits, labels), accuracy(logits, labels)
+
+        (valid_loss, valid_accuracy), gradient = bilevel.first_order(
+            loss, weights, alphas, train, valid
+        )
+        change, alpha_state = alpha_optimizer.update(gradient, state.alpha_optimizer, alphas)
+        alphas = optax.apply_updates(alphas, change)
+
+        (train_loss, train_accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(
+            weights, alphas, train
+        )
+        change, weight_state = weight_optimizer.update(gradient, state.weight_optimizer, weights)
+        weights = optax.apply_updates(weights, change)
+
+        metrics = (train_loss, train_accuracy, valid_loss, valid_accuracy)
+        sums = add_metrics(
+            state.sums, dict(zip(METRICS, metrics, strict=True)), step % steps_per_epoch == 0
+        )
+        return SearchState(step + 1, weights, alphas, weight_state, alpha_state, sums)
+
+    def batch(data: Images, rows: jax.Array, key: jax.Array) -> Batch:
+        images = augment(key, data.images[rows], config.augmentation, config.mean, config.std)
+        return shard_batch((images, data.labels[rows]), mesh)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state: SearchState, data: Images, steps: jax.Array) -> SearchState:
+        order = epoch_order(keys("order"), state.step // steps_per_epoch, data.train.size)
+
+        def step_once(_: jax.Array, state: SearchState) -> SearchState:
+            step, size = state.step, config.batch_size
+            start = step % steps_per_epoch * size
+            train = data.train[lax.dynamic_slice(order, (start,), (size,))]
+            valid = data.valid[random_batch(keys("valid rows", step), data.valid.size, size)]
+            return update(
+                state,
+                batch(data, train, keys("train images", step)),
+                batch(data, valid, keys("valid images", step)),
+            )
+
+        return lax.fori_loop(0, steps, step_once, state)
+
+    @jax.jit
+    def mix(state: SearchState) -> Mix:
+        return relax(state.alphas, keys("mix", state.step), state.step)
+
+    return Search(init, jax.jit(update), advance, mix, schedule, steps_per_epoch)
