@@ -1,8 +1,25 @@
 """A functional architecture library for computer vision on JAX and Flax."""
 
+import os
+import typing
 from importlib import metadata
+
+if typing.TYPE_CHECKING:
+    from jaxcv.models import CellNetwork
 
 try:
     __version__ = metadata.version("jaxcv")
 except metadata.PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
+
+
+def load(folder: str | os.PathLike[str]) -> "CellNetwork":
+    """The trained network in the run folder of a training.
+
+    Raises:
+        ValueError: for a folder that holds no training, or none with an undamaged checkpoint.
+    """
+    # Here, since most imports of the library need none of what training needs.
+    from jaxcv.training import train
+
+    return train.load(os.fspath(folder))

@@ -93,8 +93,8 @@ def run(
         }
 
     state = fit(
-        replicate(search.init(), mesh),
-        lambda state, steps: search.advance(state, data, steps),
+        search.init,
+        lambda state, steps: search.advance(replicate(state, mesh), data, steps),
         epochs=config.epochs,
         steps_per_epoch=search.steps_per_epoch,
         images_per_step=2 * config.batch_size,

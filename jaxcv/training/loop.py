@@ -42,7 +42,7 @@ def add_metrics(
 
 
 def fit(
-    state: S,
+    init: Callable[[], S],
     advance: Callable[[S, int], S],
     *,
     epochs: int,
@@ -54,12 +54,12 @@ def fit(
     log: Callable[[Mapping[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> S:
-    """Takes a state through all its epochs, from wherever it, or the run's last checkpoint, is.
+    """Takes a state through all its epochs, from the start or from the run's last checkpoint.
 
     How many steps one call of ``advance`` takes has no influence on what they compute.
 
     Args:
-        state: a fresh state; replaced by the run's newest checkpoint if there is one.
+        init: makes a fresh state; called only if the run has no checkpoint.
         advance: takes a state a number of steps on, never past the end of an epoch.
         epochs, steps_per_epoch: when it is done.
         images_per_step: of images trained on, for the images per second.
@@ -77,9 +77,8 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     folder = None if run is None else run.path / "checkpoints"
-    found = None if folder is None else checkpoint.restore_latest(folder, state)
-    if found is not None:
-        state = jax.tree.map(jnp.asarray, found[1])
+    found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
+    state = init() if found is None else found[1]
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None:
         run.rewind(step)

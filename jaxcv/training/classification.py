@@ -1,0 +1,238 @@
+"""Training a network of cells to classify, compiled: state, step, evaluation."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from jaxcv.data import Augmentation, Split, augment, epoch_order, normalize
+from jaxcv.genotype import Genotype
+from jaxcv.models import SKELETONS, CellNetwork
+from jaxcv.models.skeleton import check_images
+from jaxcv.training.loop import add_metrics
+from jaxcv.training.loss import accuracy, cross_entropy
+from jaxcv.training.parallel import shard_batch
+from jaxcv.training.randomness import Keys
+from jaxcv.training.schedule import cosine_by_epoch, linear_by_epoch
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to train the network of a genotype. The defaults are those of arXiv:1806.09055."""
+
+    skeleton: str = "cifar"
+    """What stands around the cells: cifar or imagenet."""
+    channels: int = 36
+    """Channels of the first cell."""
+    layers: int = 20
+    """Number of cells."""
+    epochs: int = 600
+    """Passes over the training images."""
+    batch_size: int = 96
+    """Images in a batch."""
+    learning_rate: float = 0.025
+    """At the start; falls to 0 along a cosine, epoch by epoch."""
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    """Added to the gradient."""
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    drop_path: float = 0.2
+    """Probability at the end; rises linearly from 0, epoch by epoch."""
+    auxiliary_weight: float = 0.4
+    """Of the auxiliary head's loss; 0 for no such head."""
+    cutout: int = 16
+    """Side of the square that is cut out of training images, in pixels; 0 for none."""
+    evaluate_every: int = 1
+    """Epochs between evaluations on the test images."""
+
+    def __post_init__(self) -> None:
+        if self.skeleton not in SKELETONS:
+            raise ValueError(f"skeleton={self.skeleton!r}; allowed are {', '.join(SKELETONS)}")
+        for name in ("channels", "layers", "epochs", "batch_size", "evaluate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive int")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path={self.drop_path!r}; allowed is a probability in [0, 1)")
+
+
+Batch = tuple[jax.Array, jax.Array]
+METRICS = ("loss", "accuracy")
+
+
+class TrainState(NamedTuple):
+    """All that a training carries from step to step."""
+
+    step: jax.Array
+    weights: Any
+    statistics: Any
+    optimizer: optax.OptState
+    sums: dict[str, jax.Array]
+
+
+class Training(NamedTuple):
+    """The compiled parts of a training, made by ``build``."""
+
+    init: Callable[[], TrainState]
+    """A fresh state."""
+    update: Callable[[TrainState, Batch], TrainState]
+    """One step on a batch."""
+    advance: Callable[[TrainState, Split, int], TrainState]
+    """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
+    evaluate: Callable[[TrainState, Any], dict[str, jax.Array]]
+    """Loss and accuracy on the batches of ``padded_batches``."""
+    model: Callable[[TrainState], CellNetwork]
+    """The network of a state."""
+    learning_rate: optax.Schedule
+    steps_per_epoch: int
+
+
+def network(
+    genotype: Genotype, config: Config, *, inputs: int, num_classes: int, rngs: nnx.Rngs
+) -> CellNetwork:
+    """The network that a configuration describes."""
+    return CellNetwork(
+        genotype,
+        SKELETONS[config.skeleton],
+        config.channels,
+        config.layers,
+        num_classes,
+        inputs=inputs,
+        auxiliary=config.auxiliary_weight > 0,
+        rngs=rngs,
+    )
+
+
+def build(
+    genotype: Genotype,
+    config: Config,
+    key: jax.Array,
+    *,
+    count: int,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    augmentation: Augmentation,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    mesh: jax.sharding.Mesh | None = None,
+) -> Training:
+    """The functions of a training.
+
+    Args:
+        genotype, config: what to train and how.
+        key: of the whole training; every use folds a name and a step into it.
+        count: number of training images.
+        image_shape: (height, width, channels).
+        num_classes: number of classes.
+        augmentation, mean, std: of the data set.
+        mesh: devices to spread each batch over, if any.
+
+    Raises:
+        ValueError: for a batch larger than the training set, or images too small for the skeleton
+            or the auxiliary head.
+    """
+    steps_per_epoch = count // config.batch_size
+    if steps_per_epoch < 1:
+        raise ValueError(f"batch_size={config.batch_size!r}; allowed are 1 to {count}, all images")
+    check_images(
+        (config.batch_size, *image_shape),
+        image_shape[-1],
+        SKELETONS[config.skeleton],
+        auxiliary=config.auxiliary_weight > 0,
+    )
+    make = functools.partial(
+        network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
+    )
+    graph, *_ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))), nnx.Param, nnx.BatchStat)
+    keys = Keys(key)
+    schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
+    drop_path = linear_by_epoch(config.drop_path, config.epochs, steps_per_epoch)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule, momentum=config.momentum),
+    )
+
+    def init() -> TrainState:
+        _, weights, statistics = nnx.split(
+            make(rngs=nnx.Rngs(keys("weights"))), nnx.Param, nnx.BatchStat
+        )
+        weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+        return TrainState(
+            jnp.zeros((), jnp.int32),
+            weights,
+            statistics,
+            optimizer.init(weights),
+            {name: jnp.zeros(()) for name in METRICS},
+        )
+
+    def update(state: TrainState, batch: Batch) -> TrainState:
+        step = state.step
+        images, labels = batch
+
+        def loss(weights: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            model = nnx.merge(graph, weights, state.statistics)
+            logits, *auxiliary = model.heads(
+                images, train=True, key=keys("drop path", step), drop_path=drop_path(step)
+            )
+            total = cross_entropy(logits, labels)
+            for head in auxiliary:
+                total += config.auxiliary_weight * cross_entropy(head, labels)
+            statistics = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+            return total, (accuracy(logits, labels), statistics)
+
+        (total, (share, statistics)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.weights
+        )
+        change, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
+        weights = optax.apply_updates(state.weights, change)
+        metrics = dict(zip(METRICS, (total, share), strict=True))
+        sums = add_metrics(state.sums, metrics, step % steps_per_epoch == 0)
+        return TrainState(step + 1, weights, statistics, optimizer_state, sums)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state: TrainState, data: Split, steps: jax.Array) -> TrainState:
+        order = epoch_order(keys("order"), state.step // steps_per_epoch, count)
+
+        def step_once(_: jax.Array, state: TrainState) -> TrainState:
+            start = state.step % steps_per_epoch * config.batch_size
+            rows = lax.dynamic_slice(order, (start,), (config.batch_size,))
+            images = augment(
+                keys("images", state.step), data.images[rows], augmentation, mean, std
+            )
+            return update(state, shard_batch((images, data.labels[rows]), mesh))
+
+        return lax.fori_loop(0, steps, step_once, state)
+
+    @jax.jit
+    def evaluate(state: TrainState, batches: Any) -> dict[str, jax.Array]:
+        model = nnx.merge(graph, state.weights, state.statistics)
+
+        def add(sums: dict[str, jax.Array], batch: Any) -> tuple[dict[str, jax.Array], None]:
+            images, labels, mask = shard_batch(batch, mesh)
+            logits = model(normalize(images, mean, std))
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            right = logits.argmax(-1) == labels
+            return {
+                "count": sums["count"] + mask.sum(),
+                "loss": sums["loss"] + (losses * mask).sum(),
+                "accuracy": sums["accuracy"] + (right * mask).sum(),
+            }, None
+
+        sums, _ = lax.scan(add, dict.fromkeys(("count", "loss", "accuracy"), 0.0), batches)
+        count = sums.pop("count")
+        return {f"test_{name}": value / count for name, value in sums.items()}
+
+    def model(state: TrainState) -> CellNetwork:
+        return nnx.merge(graph, state.weights, state.statistics)
+
+    return Training(init, jax.jit(update), advance, evaluate, model, schedule, steps_per_epoch)
