@@ -2,7 +2,7 @@
 
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
-from search.discretize import discretize
+from search.discretize import discretize, random_genotype
 from search.runner import Result, run
 from search.space import CellSpace, Space, darts
 from search.step import Config
@@ -18,5 +18,6 @@ __all__ = [
     "Space",
     "darts",
     "discretize",
+    "random_genotype",
     "run",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from jaxcv.genotype import Cell, Genotype, Output
@@ -23,6 +24,17 @@ def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
         ValueError: for weights of another shape, or that are not finite.
     """
     return Genotype({kind: _cell(kind, cell, mix) for kind, cell in space.cells.items()})
+
+
+def random_genotype(space: Space, key: jax.Array) -> Genotype:
+    """A genotype drawn uniformly: the edges that stay, and the primitive of each, "none" apart."""
+    return discretize(
+        space,
+        {
+            kind: np.asarray(jax.random.uniform(jax.random.fold_in(key, number), cell.allowed.shape))
+            for number, (kind, cell) in enumerate(space.cells.items())
+        },
+    )
 
 
 def _cell(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> Cell:

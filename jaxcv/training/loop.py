@@ -81,6 +81,7 @@ def fit(
     state = init() if found is None else found[1]
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None:
+        run.begin()
         run.rewind(step)
 
     def save() -> None:

@@ -36,17 +36,38 @@ class Run:
         rows: the metrics so far, one mapping for each epoch.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], rows: list[dict[str, Any]]):
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        rows: list[dict[str, Any]],
+        pending: Mapping[str, str] | None = None,
+    ):
         self.path, self.config, self.rows = path, config, rows
+        self._pending = dict(pending or {})
 
     @classmethod
-    def create(cls, path: Path | str, kind: str, config: Mapping[str, Any]) -> "Run":
-        """Makes a folder for a new run.
+    def create(
+        cls,
+        path: Path | str,
+        kind: str,
+        config: Mapping[str, Any],
+        files: Mapping[str, str] | None = None,
+    ) -> "Run":
+        """A folder for a new run. It stays empty until ``begin``, so that a run that never got
+        so far does not stand in the way of the next.
+
+        Args:
+            path: of the folder; made if it is not there.
+            kind: "search" or "train".
+            config: for ``config.json``.
+            files: contents of further files, by name.
 
         Raises:
-            ValueError: if it exists and is not empty, or cannot be written.
+            ValueError: if it is not empty, or cannot be written.
         """
         path = Path(path)
+        content = {"jaxcv": jaxcv.__version__, "kind": kind, **config}
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -54,14 +75,21 @@ class Run:
                     f"folder={str(path)!r} is not empty; allowed is a new folder, or --resume "
                     f"{path} to go on with the run in it"
                 )
-            content = {"jaxcv": jaxcv.__version__, "kind": kind, **config}
-            write_atomically(path / "config.json", json.dumps(content, indent=1) + "\n")
+            write_atomically(path / "config.json", "")
+            (path / "config.json").unlink()
         except OSError as error:
             raise ValueError(
                 f"folder={str(path)!r} cannot be written ({error.strerror}); allowed is a folder "
                 "in a place that you may write to"
             ) from None
-        return cls(path, content, [])
+        pending = {**(files or {}), "config.json": json.dumps(content, indent=1) + "\n"}
+        return cls(path, content, [], pending)
+
+    def begin(self) -> None:
+        """Writes the files of a new run."""
+        for name, content in self._pending.items():
+            write_atomically(self.path / name, content)
+        self._pending = {}
 
     @classmethod
     def open(cls, path: Path | str, kind: str) -> "Run":

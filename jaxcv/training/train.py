@@ -14,7 +14,7 @@ from jaxcv.training import checkpoint
 from jaxcv.training.classification import Config, Training, TrainState, build
 from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
-from jaxcv.training.run import Run, write_atomically
+from jaxcv.training.run import Run
 
 
 class Result(NamedTuple):
@@ -90,9 +90,7 @@ def create_run(
         ValueError: if the folder is not empty, or cannot be written.
     """
     described = {"train": asdict(config), "dataset": _described(dataset)}
-    run = Run.create(path, "train", described | more)
-    write_atomically(run.path / "genotype.json", genotype.to_json())
-    return run
+    return Run.create(path, "train", described | more, {"genotype.json": genotype.to_json()})
 
 
 def read_genotype(run: Run) -> Genotype:

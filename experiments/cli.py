@@ -1,0 +1,126 @@
+"""What the commands share: presets, resuming, errors as one line."""
+
+import dataclasses
+import os
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import tyro
+
+from jaxcv.genotype import Genotype, published
+
+Options = TypeVar("Options")
+
+
+def main(command: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command. Bad input ends it with one line and status 2, a diverged run with status 1,
+    Ctrl-C with status 130."""
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    # The second start of a command then need not compile again.
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxcv"))
+    try:
+        command(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        _end(2, f"error: {error}")
+    except FloatingPointError as error:
+        _end(1, f"error: {error}")
+    except KeyboardInterrupt as error:
+        _end(130, str(error) or "stopped")
+
+
+def _end(status: int, text: str) -> None:
+    print(" ".join(text.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def parse(
+    arguments: Sequence[str], presets: Mapping[str, Options], description: str, program: str
+) -> Options:
+    """Options from the command line: those of ``--preset``, changed by the other flags.
+
+    Raises:
+        ValueError: for an unknown preset.
+    """
+    name, rest = take(arguments, "--preset")
+    if name is None:
+        name = next(iter(presets))
+    if name not in presets:
+        raise ValueError(f"preset={name!r}; allowed are {', '.join(presets)}")
+    options = presets[name]
+    return tyro.cli(
+        type(options),
+        default=options,
+        args=rest,
+        prog=program,
+        description=f"{description} Start from one of the presets {', '.join(presets)} with "
+        f"--preset NAME; the defaults shown here are those of {name}. --resume FOLDER, alone, goes "
+        "on with a stopped run.",
+    )
+
+
+def take(arguments: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of ``flag value`` or ``flag=value``, and the other arguments.
+
+    Raises:
+        ValueError: for the flag without a value.
+    """
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            after = position + (1 if equals else 2)
+            if not equals:
+                value = "".join(arguments[position + 1 : after])
+            if not value:
+                raise ValueError(f"{flag} has no value; allowed is {flag} followed by one")
+            return value, [*arguments[:position], *arguments[after:]]
+    return None, list(arguments)
+
+
+def resumed(arguments: Sequence[str]) -> str | None:
+    """The folder of ``--resume``, which stands alone, or None.
+
+    Raises:
+        ValueError: if other flags stand beside it.
+    """
+    folder, rest = take(arguments, "--resume")
+    if folder is not None and rest:
+        raise ValueError(
+            f"{' '.join(rest)} beside --resume; allowed is --resume alone, as the folder brings "
+            "the options that its run began with"
+        )
+    return folder
+
+
+def restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
+    """Options from what ``dataclasses.asdict`` made of them and JSON kept."""
+    types = typing.get_type_hints(kind)
+    fields = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(types[name]):
+            value = restored(types[name], value)
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**fields)
+
+
+def read_genotype(name: str) -> Genotype:
+    """A published genotype by name, or one in a file.
+
+    Raises:
+        ValueError: for a name that is neither, or a file that holds no genotype.
+    """
+    if name in published:
+        return published[name]
+    try:
+        text = Path(name).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(
+            f"genotype={name!r} cannot be read; allowed is a file, or one of {', '.join(published)}"
+        ) from None
+    return Genotype.parse(text)

@@ -1,0 +1,39 @@
+"""Settings by name, for searching and for training what was found.
+
+``digits`` takes minutes on two CPU cores. ``cifar10`` is the setting of arXiv:1806.09055, for a GPU
+or TPU. ``cifar10_small`` is the same at a size for the CPU: fewer and thinner cells, fewer epochs.
+The README's results say how long each took, and how good its network was.
+"""
+
+from jaxcv.training import classification
+from search import Config
+
+SEARCH = {
+    "digits": Config(
+        channels=8,
+        layers=3,
+        epochs=12,
+        learning_rate=0.05,
+        # With 132 steps instead of 19,500 the published rate would hardly move them.
+        alpha_learning_rate=0.01,
+    ),
+    "cifar10": Config(),
+    "cifar10_small": Config(channels=8, layers=5, epochs=4, batch_size=128, alpha_learning_rate=3e-3),
+}
+
+CLASSIFICATION = {
+    "digits": classification.Config(
+        channels=16,
+        layers=4,
+        epochs=20,
+        batch_size=64,
+        learning_rate=0.05,
+        drop_path=0.05,
+        auxiliary_weight=0.0,
+        cutout=0,
+    ),
+    "cifar10": classification.Config(),
+    "cifar10_small": classification.Config(
+        channels=12, layers=6, epochs=12, batch_size=96, drop_path=0.05, cutout=8
+    ),
+}

@@ -1,0 +1,146 @@
+"""Search cells on images, draw them, train the network that they make and say how good it is."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import jax
+
+import search
+from experiments import cli, train
+from experiments.presets import CLASSIFICATION, SEARCH
+from experiments.report import write_report
+from jaxcv import data
+from jaxcv.genotype import Genotype
+from jaxcv.training import classification
+from jaxcv.training.run import Run
+from search import Config
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to search on, and how."""
+
+    data: str = "digits"
+    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
+    data_dir: str | None = None
+    """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    folder: str = "runs/search"
+    """Where the run goes: metrics, checkpoints, genotype, pictures, report."""
+    seed: int = 0
+    """Of everything random."""
+    random_cells: int = 0
+    """How many random cells to train in the same way, to compare with."""
+    then_train: bool = True
+    """Whether to train what was found."""
+    search: Config = field(default_factory=Config)
+    train: classification.Config = field(default_factory=classification.Config)
+
+    def __post_init__(self) -> None:
+        if self.random_cells < 0:
+            raise ValueError(f"random_cells={self.random_cells!r}; allowed is at least 0")
+
+
+PRESETS = {
+    name: Options(
+        data=name.removesuffix("_small"),
+        folder=f"runs/search_{name}",
+        random_cells=2 if name == "digits" else 0,
+        search=SEARCH[name],
+        train=CLASSIFICATION[name],
+    )
+    for name in SEARCH
+}
+
+
+def command(arguments: Sequence[str]) -> None:
+    folder = cli.resumed(arguments)
+    if folder is None:
+        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.search")
+        run = Run.create(options.folder, "search", {"options": asdict(options)})
+    else:
+        run = Run.open(folder, "search")
+        options = cli.restored(Options, run.config["options"])
+    dataset = data.load(options.data, options.data_dir)
+    space = search.darts()
+    config = replace(
+        options.search,
+        augmentation=dataset.augmentation,
+        mean=dataset.mean,
+        std=dataset.std,
+    )
+    key = jax.random.key(options.seed)
+    try:
+        found = search.run(space, *dataset.train, config, key, folder=run)
+        print(found.genotype)
+        results: list[dict[str, Any]] = []
+        _report(run, options, found, space, results, finished=not options.then_train)
+        if options.then_train:
+            candidates = {"discovered": found.genotype}
+            for number in range(1, options.random_cells + 1):
+                candidates[f"random {number}"] = search.random_genotype(
+                    space, jax.random.fold_in(key, number)
+                )
+            for name, genotype in candidates.items():
+                results.append(_train(run, name, genotype, dataset, options))
+                finished = len(results) == len(candidates)
+                _report(run, options, found, space, results, finished=finished)
+            _summarize(results)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"{stop or 'Stopped'}. Go on with: python -m experiments.search --resume {run.path}"
+        ) from None
+    print(f"report: {run.path / 'report.html'}")
+
+
+def _train(
+    run: Run, name: str, genotype: Genotype, dataset: data.Dataset, options: Options
+) -> dict[str, Any]:
+    folder = run.path / name.replace(" ", "_")
+    own = train.Options(
+        genotype=str(folder / "genotype.json"),
+        data=options.data,
+        data_dir=options.data_dir,
+        folder=str(folder),
+        seed=options.seed,
+        train=options.train,
+    )
+    if (folder / "config.json").exists():
+        inner = Run.open(folder, "train")
+    else:
+        inner = train.create_run(own, genotype, dataset)
+    return {"network": name, **train.train_in(inner, own, genotype, dataset, name)}
+
+
+def _report(
+    run: Run,
+    options: Options,
+    found: search.Result,
+    space: search.Space,
+    results: list[dict[str, Any]],
+    *,
+    finished: bool,
+) -> None:
+    write_report(
+        run.path,
+        title=f"DARTS search on {options.data}",
+        config=asdict(options),
+        rows=found.history,
+        genotype=found.genotype,
+        primitives=space.cells["normal"].vocabulary,
+        results=results,
+        finished=finished,
+    )
+
+
+def _summarize(results: list[dict[str, Any]]) -> None:
+    print(f"{'network':<12} {'test accuracy':>14} {'parameters':>12} {'seconds':>9}")
+    for row in results:
+        print(
+            f"{row['network']:<12} {row['test_accuracy']:>13.2%} {row['parameters']:>12,} "
+            f"{row['seconds']:>9.0f}"
+        )
+
+
+if __name__ == "__main__":
+    cli.main(command)

@@ -1,0 +1,110 @@
+"""Train the network of a genotype, found or published, and evaluate it on the test images."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments import cli
+from experiments.presets import CLASSIFICATION
+from experiments.report import write_report
+from jaxcv import data
+from jaxcv.analysis import count_parameters
+from jaxcv.genotype import Genotype
+from jaxcv.training import classification, train
+from jaxcv.training.run import Run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train, on what, and how."""
+
+    genotype: str = "DARTS_V2"
+    """A published genotype by name, or a file: the genotype.json of a search, or the reference
+    implementation's Genotype(...)."""
+    data: str = "digits"
+    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
+    data_dir: str | None = None
+    """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    folder: str = "runs/train"
+    """Where the run goes: metrics, checkpoints, pictures, report."""
+    seed: int = 0
+    """Of everything random."""
+    train: classification.Config = field(default_factory=classification.Config)
+
+
+PRESETS = {
+    name: Options(data=name.removesuffix("_small"), folder=f"runs/train_{name}", train=config)
+    for name, config in CLASSIFICATION.items()
+}
+
+
+def command(arguments: Sequence[str]) -> None:
+    folder = cli.resumed(arguments)
+    if folder is None:
+        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.train")
+        genotype = cli.read_genotype(options.genotype)
+        dataset = data.load(options.data, options.data_dir)
+        run = create_run(options, genotype, dataset)
+    else:
+        run = Run.open(folder, "train")
+        options = cli.restored(Options, run.config["options"])
+        genotype = train.read_genotype(run)
+        dataset = data.load(options.data, options.data_dir)
+    try:
+        row = train_in(run, options, genotype, dataset)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"{stop or 'Stopped'}. Go on with: python -m experiments.train --resume {run.path}"
+        ) from None
+    print(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
+    print(f"report: {run.path / 'report.html'}")
+
+
+def create_run(options: Options, genotype: Genotype, dataset: data.Dataset) -> Run:
+    """A new run folder, as options say."""
+    return train.create_run(
+        options.folder, genotype, dataset, options.train, options=asdict(options)
+    )
+
+
+def train_in(
+    run: Run,
+    options: Options,
+    genotype: Genotype,
+    dataset: data.Dataset,
+    description: str = "train",
+) -> dict[str, Any]:
+    """Trains in a run folder, from its last checkpoint if there is one, and writes its report.
+
+    Returns:
+        A row of results: test accuracy, parameters, and seconds of training.
+    """
+    result = train.run(
+        genotype,
+        dataset,
+        options.train,
+        jax.random.key(options.seed),
+        folder=run,
+        description=description,
+    )
+    row = {
+        "test_accuracy": result.history[-1]["test_accuracy"],
+        "parameters": count_parameters(result.model),
+        "seconds": sum(epoch["seconds"] for epoch in result.history),
+    }
+    write_report(
+        run.path,
+        title=f"Training on {options.data}",
+        config=asdict(options),
+        rows=result.history,
+        genotype=genotype,
+        results=[{"network": description, **row}],
+    )
+    return row
+
+
+if __name__ == "__main__":
+    cli.main(command)
