@@ -2,12 +2,13 @@
 
 import jax
 import numpy as np
+from jax import lax
 
 from jaxcv.data.dataset import Split
 
 
 def split_halves(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Two random halves of the rows 0 to count - 1; the second is larger by one for an odd count."""
+    """Two random halves of the rows 0 to count - 1; of an odd count the second has one more."""
     order = jax.random.permutation(key, count)
     return order[: count // 2], order[count // 2 :]
 
@@ -19,7 +20,8 @@ def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, count: int) -> jax.
 
 def random_batch(key: jax.Array, count: int, size: int) -> jax.Array:
     """``size`` different rows out of ``count``, at random: [size]."""
-    return jax.random.choice(key, count, (size,), replace=False)
+    # The places of the largest of random numbers: far cheaper than sorting all rows at each step.
+    return lax.top_k(jax.random.uniform(key, (count,)), size)[1]
 
 
 def padded_batches(split: Split, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

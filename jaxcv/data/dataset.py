@@ -19,7 +19,7 @@ class Augmentation:
     """How training images are varied.
 
     Raises:
-        ValueError: for a negative size.
+        ValueError: for a size that is negative or no int.
     """
 
     pad: int = 0
@@ -31,8 +31,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("pad", "cutout"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0 pixels")
+            size = getattr(self, name)
+            if not isinstance(size, int) or size < 0:
+                raise ValueError(f"{name}={size!r}; allowed is a number of pixels, at least 0")
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,25 @@ def from_arrays(
         augmentation: by default none.
 
     Raises:
-        ValueError: for arrays of another type or shape, splits of different image size, or a
-            label beyond the classes.
+        ValueError: for arrays of another type or shape, splits of different image size, a label
+            beyond the classes, or statistics that do not fit the channels.
     """
     train = check_split("train_images", "train_labels", train_images, train_labels)
     test = check_split("test_images", "test_labels", test_images, test_labels)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
-            f"test_images has images of {test.images.shape[1:]}; allowed is {train.images.shape[1:]}"
-            ", as train_images has"
+            f"test_images has images of {test.images.shape[1:]}; allowed is "
+            f"{train.images.shape[1:]}, as train_images has"
         )
     largest = int(max(train.labels.max(), test.labels.max()))
     names = tuple(map(str, range(largest + 1))) if classes is None else tuple(classes)
     if largest >= len(names):
         raise ValueError(f"classes has {len(names)} names; allowed is at least {largest + 1}")
     mean, std = channel_statistics(train.images) if statistics is None else statistics
+    channels = train.images.shape[-1]
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise ValueError(
+            f"statistics={(mean, std)!r}; allowed are a mean and a positive std for each of the "
+            f"{channels} channels"
+        )
     return Dataset(name, train, test, names, mean, std, augmentation or Augmentation())

@@ -4,7 +4,10 @@ import difflib
 import json
 import logging
 import os
+import re
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -57,7 +60,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     path = Path(name)
     if path.suffix == ".npz":
         return _npz(path)
-    if path.is_dir():
+    if name and path.is_dir():
         return _folder(path)
     return _tfds(name, Path(data_dir or os.environ.get("TFDS_DATA_DIR") or _default_dir()))
 
@@ -86,9 +89,11 @@ def _digits() -> Dataset:
 def _npz(path: Path) -> Dataset:
     names = ("train_images", "train_labels", "test_images", "test_labels")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = [file[name] for name in names]
-    except (OSError, KeyError, ValueError) as error:
+    except (
+        OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error
+    ) as error:
         raise ValueError(
             f"name={str(path)!r} cannot be read ({error}); allowed is an .npz file with "
             f"{', '.join(names)}"
@@ -103,7 +108,11 @@ def _folder(path: Path) -> Dataset:
             f"name={str(path)!r} is a folder without train/ and test/; allowed is one with "
             "train/<class>/<image> and test/<class>/<image>"
         )
-    classes = sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir())
+    classes = sorted(
+        entry.name
+        for entry in (path / "train").iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
     if not classes:
         raise ValueError(f"name={str(path)!r} has no folder in train/; allowed is one a class")
     train, test = (_read_images(folder, classes) for folder in (path / "train", tests[0]))
@@ -113,7 +122,7 @@ def _folder(path: Path) -> Dataset:
 def _read_images(folder: Path, classes: list[str]) -> Split:
     from PIL import Image, UnidentifiedImageError
 
-    files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in _SUFFIXES)
+    files = sorted(f for f in folder.glob("[!.]*/[!.]*") if f.suffix.lower() in _SUFFIXES)
     if not files:
         raise ValueError(
             f"{str(folder)!r} has no images; allowed are <class>/<image> with the endings "
@@ -127,6 +136,10 @@ def _read_images(folder: Path, classes: list[str]) -> Split:
             )
         try:
             with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):  # a conversion would clip, not scale
+                    raise ValueError(
+                        f"{str(file)!r} has pixels of mode {image.mode}; allowed are 8-bit images"
+                    )
                 pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         except (OSError, UnidentifiedImageError) as error:
             raise ValueError(f"{str(file)!r} is no readable image ({error})") from None
@@ -134,35 +147,39 @@ def _read_images(folder: Path, classes: list[str]) -> Split:
         if images[-1].shape != images[0].shape:
             raise ValueError(
                 f"{str(file)!r} has height, width, channels {images[-1].shape}; allowed is "
-                f"{images[0].shape}, as {files[0].name} has; bring all images to one size first"
+                f"{images[0].shape}, as {str(files[0])!r} has; bring all images to one size "
+                "and mode (grey or colour) first"
             )
         labels.append(classes.index(file.parent.name))
     return Split(np.stack(images), np.array(labels, np.int32))
 
 
 def _tfds(name: str, data_dir: Path) -> Dataset:
-    found = sorted(data_dir.glob(f"{name}/**/dataset_info.json")) if name else []
-    if not found:
-        raise ValueError(_missing(name, data_dir))
-    folder = found[-1].parent
+    folder = _tfds_folder(name, data_dir)
+    info = json.loads((folder / "dataset_info.json").read_text())
     # TFDS itself takes a missing format for TFRecord.
-    written = json.loads(found[-1].read_text()).get("fileFormat", "tfrecord")
-    if written not in _RANDOM_ACCESS:
+    formats = [info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", ())]
+    if not set(formats) & set(_RANDOM_ACCESS):
         raise ValueError(
-            f"{str(folder)!r} is in {written} format; allowed are {', '.join(_RANDOM_ACCESS)}; "
-            "convert it by: pip install tensorflow && tfds convert_format "
-            f"--dataset_version_dir={folder} --out_file_format=array_record "
-            f"--out_dir={folder.parent.parent}_array_record/{folder.parent.name}/{folder.name}"
+            f"{str(folder)!r} is in {', '.join(formats)} format; allowed are "
+            f"{', '.join(_RANDOM_ACCESS)}; to add one, in a Python environment of its own: "
+            "pip install tensorflow tensorflow-datasets array_record apache-beam mlcroissant "
+            f"importlib_resources && tfds convert_format --dataset_version_dir={folder} "
+            "--out_file_format=array_record"
         )
     import tensorflow_datasets as tfds
 
-    logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
+    logging.getLogger("absl").addFilter(_unless_opencv)
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
-    if features is None or not {"image", "label"} <= set(features):
+    if (
+        features is None
+        or not {"image", "label"} <= set(features)
+        or not isinstance(features["label"], tfds.features.ClassLabel)
+    ):
         raise ValueError(
             f"name={name!r} has the features {', '.join(features or ())}; allowed is a data set "
-            "with image and label"
+            "with an image and a label that is a class"
         )
     tests = [split for split in _TEST_NAMES if split in builder.info.splits]
     if "train" not in builder.info.splits or not tests:
@@ -170,15 +187,39 @@ def _tfds(name: str, data_dir: Path) -> Dataset:
             f"name={name!r} has the splits {', '.join(builder.info.splits)}; allowed is a data "
             f"set with train and one of {', '.join(_TEST_NAMES)}"
         )
-    splits = [_read_split(builder, split) for split in ("train", tests[0])]
+    try:
+        splits = [_read_split(builder, split) for split in ("train", tests[0])]
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"name={name!r} cannot be read ({error}); allowed is a complete TFDS folder"
+        ) from None
+    kind = name.split("/")[0]
     return from_arrays(
         *splits[0],
         *splits[1],
         name=name,
         classes=features["label"].names,
-        statistics=_STATISTICS.get(name),
-        augmentation=_AUGMENTATIONS.get(name),
+        statistics=_STATISTICS.get(kind),
+        augmentation=_AUGMENTATIONS.get(kind),
     )
+
+
+def _unless_opencv(record: logging.LogRecord) -> bool:
+    return "OpenCV" not in record.getMessage()
+
+
+def _tfds_folder(name: str, data_dir: Path) -> Path:
+    """Where the newest version of a data set is."""
+    found = [file.parent for file in (data_dir / name).rglob("dataset_info.json") if name]
+    if not found:
+        raise ValueError(_missing(name, data_dir))
+    configurations = sorted({str(folder.parent.relative_to(data_dir)) for folder in found})
+    if len(configurations) > 1:
+        raise ValueError(
+            f"name={name!r} has several configurations; allowed is one of "
+            f"{', '.join(configurations)}"
+        )
+    return max(found, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
 
 
 def _read_split(builder: object, split: str) -> Split:
@@ -187,27 +228,36 @@ def _read_split(builder: object, split: str) -> Split:
     at_once = 1000
     for start in _watched(range(0, len(source), at_once), f"reading {split}"):
         rows = source.__getitems__(list(range(start, min(start + at_once, len(source)))))
-        for row in rows:
-            if row["image"].shape != rows[0]["image"].shape:
-                raise ValueError(
-                    f"{split} has images of {row['image'].shape} and {rows[0]['image'].shape}; "
-                    "allowed is one size; bring all images to one size first"
-                )
+        shapes = {row["image"].shape for row in rows} | {i.shape[1:] for i in images}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{split} has images of {' and '.join(map(str, sorted(shapes)[:2]))}; allowed is "
+                "one size; bring all images to one size first"
+            )
         images.append(np.stack([row["image"] for row in rows]))
         labels.append(np.array([row["label"] for row in rows], np.int32))
     return Split(np.concatenate(images), np.concatenate(labels))
 
 
 def _missing(name: str, data_dir: Path) -> str:
-    present = sorted({f.relative_to(data_dir).parts[0] for f in data_dir.glob("*/**/dataset_info.json")})
-    known = sorted({"digits", *present, *_AUGMENTATIONS})
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near and name not in near else ""
+    import tensorflow_datasets as tfds
+
+    found = data_dir.rglob("dataset_info.json")
+    present = sorted({file.relative_to(data_dir).parts[0] for file in found})
+    available = tfds.list_builders(with_community_datasets=False)
+    near = difflib.get_close_matches(name, sorted({"digits", *present, *available}), n=3)
+    if name.split("/")[0] in available:
+        hint = (
+            "; to get it: pip install tensorflow importlib_resources && python -c \"import "
+            f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
+            "file_format='array_record').download_and_prepare()\""
+        )
+    else:
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return (
-        f"data={name!r} is not there{hint}; allowed are digits, an image folder, an .npz file, and "
-        f"TFDS data sets in {str(data_dir)!r} ({', '.join(present) or 'none so far'}; --data-dir or "
-        "TFDS_DATA_DIR name another place); to get one: pip install tensorflow && tfds build "
-        f"{name or 'NAME'} --file_format=array_record --data_dir={data_dir}"
+        f"name={name!r} is not there; allowed are digits, an image folder, an .npz file, and the "
+        f"TFDS data sets in {str(data_dir)!r} ({', '.join(present) or 'none so far'}; --data-dir "
+        f"or TFDS_DATA_DIR name another place){hint}"
     )
 
 
