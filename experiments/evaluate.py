@@ -37,9 +37,7 @@ def command(arguments: Sequence[str]) -> None:
     model = jaxcv.load(options.folder)
     trained = Run.open(options.folder, "train").config
     before = trained["options"]
-    dataset = data.load(
-        options.data or before["data"], options.data_dir or before["data_dir"]
-    )
+    dataset = data.load(options.data or before["data"], options.data_dir or before["data_dir"])
     known = trained["dataset"]
     if len(dataset.classes) > len(known["classes"]):
         raise ValueError(

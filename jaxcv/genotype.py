@@ -1,4 +1,4 @@
-"""A discrete architecture as a value: cells of operations, parsed, checked, printed, kept as JSON."""
+"""A discrete architecture as a value: cells of operations, checked, printed, kept as JSON."""
 
 import ast
 import json
@@ -67,7 +67,8 @@ class Genotype:
         text = json.dumps({"genotype": _VERSION, "cells": cells}, indent=1)
         # An edge, or the states of an output, on a line of its own.
         text = re.sub(r"\[\s+(\"\w+\"),\s+(\d+)\s+\]", r"[\1, \2]", text)
-        return re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+        text = re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+        return text + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":

@@ -99,7 +99,7 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Normalises [..., C]; with ``train=True`` also moves the running statistics."""
         statistics = None
-        if self.mean is not None:
+        if self.mean is not None and self.variance is not None:
             statistics = functional.Statistics(self.mean[...], self.variance[...])
         y, new = functional.batch_norm(
             x,
@@ -109,7 +109,7 @@ class BatchNorm(nnx.Module):
             train=train,
             momentum=self.momentum,
         )
-        if train and new is not None:
+        if train and new is not None and self.mean is not None and self.variance is not None:
             self.mean[...], self.variance[...] = new
         return y
 

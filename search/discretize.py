@@ -28,13 +28,11 @@ def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
 
 def random_genotype(space: Space, key: jax.Array) -> Genotype:
     """A genotype drawn uniformly: the edges that stay, and the primitive of each, "none" apart."""
-    return discretize(
-        space,
-        {
-            kind: np.asarray(jax.random.uniform(jax.random.fold_in(key, number), cell.allowed.shape))
-            for number, (kind, cell) in enumerate(space.cells.items())
-        },
-    )
+    mix = {
+        kind: jax.random.uniform(jax.random.fold_in(key, number), cell.allowed.shape)
+        for number, (kind, cell) in enumerate(space.cells.items())
+    }
+    return discretize(space, jax.device_get(mix))
 
 
 def _cell(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> Cell:

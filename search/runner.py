@@ -89,7 +89,7 @@ def run(
         mix = jax.device_get(search.mix(state))
         return {
             "learning_rate": float(search.learning_rate(state.step - 1)),
-            "mix": {kind: np.round(weights.astype(float), 6).tolist() for kind, weights in mix.items()},
+            "mix": {kind: np.round(w.astype(float), 6).tolist() for kind, w in mix.items()},
         }
 
     state = fit(

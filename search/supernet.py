@@ -151,7 +151,7 @@ class SearchNetwork(nnx.Module):
         *,
         inputs: int = 3,
         skeleton: Skeleton = CIFAR,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         if set(space.cells) != {"normal", "reduce"}:

@@ -95,9 +95,7 @@ class Pool(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if self.kind == "max":
             return functional.max_pool2d(x, 3, stride=self.stride, padding=1)
-        return functional.avg_pool2d(
-            x, 3, stride=self.stride, padding=1, count_include_pad=False
-        )
+        return functional.avg_pool2d(x, 3, stride=self.stride, padding=1, count_include_pad=False)
 
 
 class Identity(nnx.Module):
@@ -118,7 +116,14 @@ class Zero(nnx.Module):
 
 
 def _separable(
-    window: int, channels: int, stride: int, dilation: int, affine: bool, track: bool, rngs: nnx.Rngs
+    window: int,
+    channels: int,
+    stride: int,
+    dilation: int,
+    *,
+    affine: bool,
+    track: bool,
+    rngs: nnx.Rngs,
 ) -> ReLUConvBN:
     depthwise = Conv2d(
         channels,
@@ -139,7 +144,8 @@ def _sep_conv(window: int) -> Callable[..., nnx.Module]:
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
         return Sequence(
-            _separable(window, channels, s, 1, affine, track, rngs) for s in (stride, 1)
+            _separable(window, channels, s, 1, affine=affine, track=track, rngs=rngs)
+            for s in (stride, 1)
         )
 
     return create
@@ -149,7 +155,7 @@ def _dil_conv(window: int) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
-        return _separable(window, channels, stride, 2, affine, track, rngs)
+        return _separable(window, channels, stride, 2, affine=affine, track=track, rngs=rngs)
 
     return create
 
@@ -179,9 +185,7 @@ def _skip_connect(
     return FactorizedReduce(channels, channels, affine=affine, track=track, rngs=rngs)
 
 
-def _none(
-    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
-) -> nnx.Module:
+def _none(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs) -> nnx.Module:
     return Zero(stride)
 
 

@@ -92,7 +92,13 @@ def _npz(path: Path) -> Dataset:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = [file[name] for name in names]
     except (
-        OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error
+        OSError,
+        KeyError,
+        ValueError,
+        EOFError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise ValueError(
             f"name={str(path)!r} cannot be read ({error}); allowed is an .npz file with "
@@ -224,7 +230,8 @@ def _tfds_folder(name: str, data_dir: Path) -> Path:
 
 def _read_split(builder: object, split: str) -> Split:
     source = builder.as_data_source(split=split)  # type: ignore[attr-defined]
-    images, labels = [], []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     at_once = 1000
     for start in _watched(range(0, len(source), at_once), f"reading {split}"):
         rows = source.__getitems__(list(range(start, min(start + at_once, len(source)))))
@@ -248,7 +255,7 @@ def _missing(name: str, data_dir: Path) -> str:
     near = difflib.get_close_matches(name, sorted({"digits", *present, *available}), n=3)
     if name.split("/")[0] in available:
         hint = (
-            "; to get it: pip install tensorflow importlib_resources && python -c \"import "
+            '; to get it: pip install tensorflow importlib_resources && python -c "import '
             f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
             "file_format='array_record').download_and_prepare()\""
         )

@@ -11,9 +11,7 @@ ExplicitPadding = tuple[tuple[int, int], tuple[int, int]]
 
 def image_batch(name: str, x: jax.Array) -> None:
     if x.ndim != 4:
-        raise ValueError(
-            f"{name} has shape {x.shape}; allowed is [batch, height, width, channels]"
-        )
+        raise ValueError(f"{name} has shape {x.shape}; allowed is [batch, height, width, channels]")
 
 
 def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
@@ -45,8 +43,8 @@ def explicit_padding(
                 f"padding={padding!r}; allowed are 'SAME', 'SAME_LOWER', 'VALID', an int, a pair "
                 "(height, width) or ((top, bottom), (left, right))"
             )
-        top_bottom, left_right = jax.lax.padtype_to_pads(size, window, stride, padding.upper())
-        return (tuple(top_bottom), tuple(left_right))
+        vertical, horizontal = jax.lax.padtype_to_pads(size, window, stride, padding.upper())
+        return ((vertical[0], vertical[1]), (horizontal[0], horizontal[1]))
     if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
         sides = tuple(tuple(p) for p in padding)  # type: ignore[arg-type]
         if len(sides) != 2 or any(
@@ -56,8 +54,8 @@ def explicit_padding(
                 f"padding={padding!r}; allowed is ((top, bottom), (left, right)), each at least 0"
             )
         return sides  # type: ignore[return-value]
-    vertical, horizontal = pair("padding", padding, least=0)  # type: ignore[arg-type]
-    return ((vertical, vertical), (horizontal, horizontal))
+    high, wide = pair("padding", padding, least=0)  # type: ignore[arg-type]
+    return ((high, high), (wide, wide))
 
 
 def output_size(
@@ -74,7 +72,5 @@ def output_size(
             f"{name} has height and width {size}, {padded} with padding; allowed is at least the "
             f"window's {window}"
         )
-    height, width = (
-        (p - w) // s + 1 for p, w, s in zip(padded, window, stride, strict=True)
-    )
+    height, width = ((p - w) // s + 1 for p, w, s in zip(padded, window, stride, strict=True))
     return height, width

@@ -99,9 +99,7 @@ def _dense_result(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     return _canonical(_padded(x, g.padding), kernel, g.stride, dilation=g.dilation)
 
 
-def _padded(
-    x: jax.Array, padding: ExplicitPadding, spread: tuple[int, int] = (1, 1)
-) -> jax.Array:
+def _padded(x: jax.Array, padding: ExplicitPadding, spread: tuple[int, int] = (1, 1)) -> jax.Array:
     """x with its padding, kept out of the convolution that follows. Where a window is larger than
     the image that it slides over, XLA exchanges the two, out of canonical order."""
     zero = jnp.zeros((), x.dtype)
@@ -262,7 +260,7 @@ def _batch(
 ) -> tuple[jax.Array, int]:
     """Gathers what ``vmap`` adds into the one leading axis that the primitive has."""
     size = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    if static["to"] == "result" and axes[0] is None and args[0].ndim == 4:
+    if static["to"] == "result" and axes[0] is None and axes[1] is not None and args[0].ndim == 4:
         return _batch_kernels(args[0], jnp.moveaxis(args[1], axes[1], 0), static["geometry"]), 0
     a, b = (
         jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
@@ -287,6 +285,4 @@ def _batch_kernels(x: jax.Array, kernels: jax.Array, g: Geometry) -> jax.Array:
 ad.defbilinear(convolution, _transpose_first, _transpose_second)
 batching.primitive_batchers[convolution] = _batch
 mlir.register_lowering(convolution, mlir.lower_fun(_everywhere, multiple_results=False))
-mlir.register_lowering(
-    convolution, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
-)
+mlir.register_lowering(convolution, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu")

@@ -25,10 +25,10 @@ def conv2d(
 ) -> jax.Array:
     """Two-dimensional convolution (a cross-correlation, as in every deep learning library).
 
-    With one group, stride s, dilation d and padding p,
-    ``y[n, i, j, k] = bias[k] + sum_{a, b, c} kernel[a, b, c, k] x[n, s i + d a - p, s j + d b - p, c]``.
-    Of G groups, group g reads input channels [g C / G, (g + 1) C / G) and writes output channels
-    [g K / G, (g + 1) K / G). Height and width become ``(W - d (F - 1) - 1 + 2 p) // s + 1``.
+    With one group, stride s, dilation d and padding p, ``y[n, i, j, k] = bias[k] +
+    sum_{a, b, c} kernel[a, b, c, k] x[n, s i + d a - p, s j + d b - p, c]``. Of G groups, group g
+    reads input channels [g C / G, (g + 1) C / G) and writes output channels [g K / G,
+    (g + 1) K / G). Height and width become ``(W - d (F - 1) - 1 + 2 p) // s + 1``.
 
     Args:
         x: images [batch, height, width, C].
@@ -79,8 +79,8 @@ def depthwise_conv2d(
 ) -> jax.Array:
     """Convolution of each channel with kernels of its own: ``conv2d`` with a group per channel.
 
-    ``y[n, i, j, c M + m] = sum_{a, b} kernel[a, b, 0, c M + m] x[n, s i + d a - p, s j + d b - p, c]``
-    for channel multiplier M (arXiv:1610.02357).
+    ``y[n, i, j, c M + m] = sum_{a, b} kernel[a, b, 0, c M + m]
+    x[n, s i + d a - p, s j + d b - p, c]`` for channel multiplier M (arXiv:1610.02357).
 
     Args:
         x: images [batch, height, width, C].

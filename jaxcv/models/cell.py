@@ -86,12 +86,13 @@ class CellNetwork(nnx.Module):
         *,
         inputs: int = 3,
         auxiliary: bool = False,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         if set(genotype.cells) != {"normal", "reduce"}:
             raise ValueError(
-                f"genotype has cells of kind {', '.join(genotype.cells)}; allowed are normal, reduce"
+                f"genotype has cells of kind {', '.join(genotype.cells)}; allowed are normal and "
+                "reduce"
             )
         cells = genotype.cells
         widths = {kind: len(cell.output.states) for kind, cell in cells.items()}
@@ -138,7 +139,8 @@ class CellNetwork(nnx.Module):
         drop_path: float | jax.Array = 0.0,
     ) -> tuple[jax.Array, ...]:
         """The logits of the classifier and, where there is one, of the auxiliary head."""
-        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=self.auxiliary is not None)
+        has_auxiliary = self.auxiliary is not None
+        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=has_auxiliary)
         before, last = self.stem(x.astype(self.dtype), train=train)
         logits: list[jax.Array] = []
         for number, cell in enumerate(self.cells):

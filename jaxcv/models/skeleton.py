@@ -126,12 +126,10 @@ class Stem(nnx.Module):
             widths = [channels // 2, channels, channels]
         else:
             widths = [_STEM_MULTIPLIER * channels]
-        self.convolutions = nnx.List()
-        self.norms = nnx.List()
+        self.convolutions: nnx.List[Conv2d] = nnx.List()
+        self.norms: nnx.List[BatchNorm] = nnx.List()
         for width, stride in zip(widths, skeleton.stem_strides, strict=True):
-            self.convolutions.append(
-                Conv2d(inputs, width, 3, stride=stride, padding=1, rngs=rngs)
-            )
+            self.convolutions.append(Conv2d(inputs, width, 3, stride=stride, padding=1, rngs=rngs))
             self.norms.append(BatchNorm(width, track=track))
             inputs = width
 

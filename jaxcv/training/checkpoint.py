@@ -73,9 +73,7 @@ def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
 
 
 def _load(path: Path, like: Any) -> dict[str, np.ndarray]:
-    wanted = {
-        name: np.empty(leaf.shape, leaf.dtype) for name, leaf in _by_name(like).items()
-    }
+    wanted = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in _by_name(like).items()}
     wanted[_DIGEST] = np.empty(32, np.uint8)
     arrays = ocp.load(path.absolute(), wanted)
     digest = arrays.pop(_DIGEST)

@@ -152,7 +152,7 @@ def build(
     make = functools.partial(
         network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
     )
-    graph, *_ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))), nnx.Param, nnx.BatchStat)
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     keys = Keys(key)
     schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
     drop_path = linear_by_epoch(config.drop_path, config.epochs, steps_per_epoch)
@@ -163,10 +163,9 @@ def build(
     )
 
     def init() -> TrainState:
-        _, weights, statistics = nnx.split(
-            make(rngs=nnx.Rngs(keys("weights"))), nnx.Param, nnx.BatchStat
-        )
-        weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+        fresh = make(rngs=nnx.Rngs(keys("weights")))
+        weights = nnx.to_pure_dict(nnx.state(fresh, nnx.Param))
+        statistics = nnx.to_pure_dict(nnx.state(fresh, nnx.BatchStat))
         return TrainState(
             jnp.zeros((), jnp.int32),
             weights,
@@ -206,9 +205,7 @@ def build(
         def step_once(_: jax.Array, state: TrainState) -> TrainState:
             start = state.step % steps_per_epoch * config.batch_size
             rows = lax.dynamic_slice(order, (start,), (config.batch_size,))
-            images = augment(
-                keys("images", state.step), data.images[rows], augmentation, mean, std
-            )
+            images = augment(keys("images", state.step), data.images[rows], augmentation, mean, std)
             return update(state, shard_batch((images, data.labels[rows]), mesh))
 
         return lax.fori_loop(0, steps, step_once, state)
@@ -228,7 +225,8 @@ def build(
                 "accuracy": sums["accuracy"] + (right * mask).sum(),
             }, None
 
-        sums, _ = lax.scan(add, dict.fromkeys(("count", "loss", "accuracy"), 0.0), batches)
+        zeros = dict.fromkeys(("count", "loss", "accuracy"), jnp.zeros(()))
+        sums, _ = lax.scan(add, zeros, batches)
         count = sums.pop("count")
         return {f"test_{name}": value / count for name, value in sums.items()}
 

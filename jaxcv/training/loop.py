@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -51,7 +52,7 @@ def fit(
     end_epoch: Callable[[S], Mapping[str, Any]],
     description: str,
     run: Run | None = None,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> S:
     """Takes a state through all its epochs, from the start or from the run's last checkpoint.
@@ -92,8 +93,13 @@ def fit(
     saved = epoch_start = time.monotonic()
     chunk, counted = 1, 0
     bar = tqdm(
-        total=total, initial=step, desc=description, unit="step", disable=not progress,
-        dynamic_ncols=True, file=sys.stderr,
+        total=total,
+        initial=step,
+        desc=description,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+        file=sys.stderr,
     )
     bar.set_postfix_str("compiling")
     with bar, _interruptible() as interrupted:
@@ -107,20 +113,20 @@ def fit(
             taken = (step - 1) % steps_per_epoch + 1
             means = {name: value / taken for name, value in sums.items()}
             if not all(math.isfinite(value) for value in means.values()):
-                last = "" if folder is None else f"; the last checkpoint, of step {_last(folder)}, is good"
                 raise FloatingPointError(
-                    f"a loss in steps {step - steps + 1} to {step} is not finite{last}; a smaller "
-                    "learning rate may help"
+                    f"a loss in steps {step - steps + 1} to {step} is not finite; a smaller "
+                    f"learning rate may help{_what_is_left(folder)}"
                 )
             speed = steps * images_per_step / (now - started)
+            epoch = (step - 1) // steps_per_epoch + 1
             shown = {name: f"{value:.3f}" for name, value in means.items()}
-            bar.set_postfix({"epoch": (step - 1) // steps_per_epoch + 1, **shown, "img/s": f"{speed:.0f}"})
+            bar.set_postfix({"epoch": epoch, **shown, "img/s": f"{speed:.0f}"}, refresh=False)
             bar.update(steps)
             chunk = _next_chunk(steps, now - started)
             if step % steps_per_epoch == 0:
                 seconds = now - epoch_start
                 row = {
-                    "epoch": step // steps_per_epoch,
+                    "epoch": epoch,
                     "step": step,
                     **means,
                     "seconds": round(seconds, 3),
@@ -140,8 +146,10 @@ def fit(
     return state
 
 
-def _last(folder: Any) -> int:
-    return checkpoint.steps(folder)[-1]
+def _what_is_left(folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    return f"; the last checkpoint, of step {checkpoint.steps(folder)[-1]}, is from before"
 
 
 def _next_chunk(steps: int, seconds: float) -> int:
@@ -153,7 +161,7 @@ def _next_chunk(steps: int, seconds: float) -> int:
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Turns the first Ctrl-C (or SIGTERM) into a flag; the second one acts as usual."""
     received: list[int] = []
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
 
     def receive(number: int, frame: Any) -> None:
         received.append(number)
@@ -162,12 +170,12 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(each, handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, receive)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            before[each] = signal.signal(each, receive)
     except ValueError:  # not the main thread, as in some notebooks: Ctrl-C acts as usual
         before.clear()
     try:
         yield lambda: bool(received)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

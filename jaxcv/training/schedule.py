@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import optax
 
 
-def cosine_by_epoch(
-    start: float, end: float, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """``end + (start - end) (1 + cos(pi e / epochs)) / 2`` in epoch e, constant within an epoch
     (arXiv:1608.03983)."""
 

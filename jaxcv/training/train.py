@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcv.data import Augmentation, Dataset, Split, padded_batches
+from jaxcv.data import Augmentation, Dataset, padded_batches
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
 from jaxcv.training import checkpoint
@@ -54,7 +54,7 @@ def run(
     """
     mesh = data_mesh(config.batch_size)
     training = _build(genotype, config, _described(dataset), key, mesh)
-    data = replicate(Split(*map(jnp.asarray, dataset.train)), mesh)
+    data = replicate(jax.tree.map(jnp.asarray, dataset.train), mesh)
     batches = replicate(padded_batches(dataset.test, config.batch_size), mesh)
     history: list[dict[str, Any]] = []
 

@@ -1,0 +1,15 @@
+"""Settings of the whole test run."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# One compilation cache for all workers of a run, and for the commands that tests start.
+_cache = (
+    Path(tempfile.gettempdir())
+    / f"jaxcv-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# No GPU in tests: the same figures everywhere.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
