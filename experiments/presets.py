@@ -18,7 +18,7 @@ SEARCH = {
         alpha_learning_rate=0.01,
     ),
     "cifar10": Config(),
-    "cifar10_small": Config(channels=4, layers=3, epochs=2, alpha_learning_rate=0.01),
+    "cifar10_small": Config(channels=4, layers=3, epochs=1, alpha_learning_rate=0.01),
 }
 
 CLASSIFICATION = {
@@ -34,6 +34,6 @@ CLASSIFICATION = {
     ),
     "cifar10": classification.Config(),
     "cifar10_small": classification.Config(
-        channels=16, layers=3, epochs=4, drop_path=0.0, auxiliary_weight=0.0, cutout=0
+        channels=16, layers=3, epochs=3, drop_path=0.0, auxiliary_weight=0.0, cutout=0
     ),
 }
