@@ -1,7 +1,10 @@
 """What the commands share: presets, resuming, errors as one line."""
 
+import contextlib
 import dataclasses
+import io
 import os
+import re
 import sys
 import typing
 import warnings
@@ -54,15 +57,37 @@ def parse(
     if name not in presets:
         raise ValueError(f"preset={name!r}; allowed are {', '.join(presets)}")
     options = presets[name]
-    return tyro.cli(
+    return typed(
         type(options),
+        rest,
+        program,
         default=options,
-        args=rest,
-        prog=program,
         description=f"{description} Start from one of the presets {', '.join(presets)} with "
         f"--preset NAME; the defaults shown here are those of {name}. --resume FOLDER, alone, goes "
         "on with a stopped run.",
     )
+
+
+def typed(
+    kind: type[Options], arguments: Sequence[str], program: str, description: str, **more: Any
+) -> Options:
+    """Options from the command line by tyro, whose framed messages become errors of one line.
+
+    Raises:
+        ValueError: for an unknown flag, or a value that is not allowed.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind, args=list(arguments), prog=program, description=description, **more
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = (line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()[1:])
+        text = " ".join(line for line in lines if line and "full helptext" not in line)
+        raise ValueError(re.sub(r"^Error parsing [\w.-]+: ", "", text)) from None
 
 
 def take(arguments: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

@@ -29,9 +29,7 @@ class Options:
 
 
 def command(arguments: Sequence[str]) -> None:
-    options = tyro.cli(
-        Options, args=list(arguments), prog="python -m experiments.evaluate", description=__doc__
-    )
+    options = cli.typed(Options, arguments, "python -m experiments.evaluate", __doc__ or "")
     if options.batch_size < 1:
         raise ValueError(f"batch_size={options.batch_size!r}; allowed is a positive int")
     model = jaxcv.load(options.folder)

@@ -1,23 +1,19 @@
 """The report of a run: one HTML page with its result, cells, curves and configuration."""
 
-import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.environment import environment
 from jaxcv.genotype import Genotype
 from jaxcv.training.run import write_atomically
 from search.plot import draw_cell, draw_curves, draw_weights, save
 
-_PACKAGES = ("jaxcv", "jax", "jaxlib", "flax", "optax", "numpy")
 _CSS = """
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #5d6670; --line: #dfe3e8; --page: #fff;
   --card: #f6f7f9; --mark: #00517f; }
@@ -114,7 +110,7 @@ def write_report(
             body.append(_picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     if config:
         body.append(f"<h2>Configuration</h2>{_settings_table(_flat(config))}")
-    body.append(f"<h2>Environment</h2>{_settings_table(_environment())}")
+    body.append(f"<h2>Environment</h2>{_settings_table(environment().items())}")
     path = folder / "report.html"
     write_atomically(
         path,
@@ -210,23 +206,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             settings.append((f"{prefix}{key}", value))
     return settings
-
-
-def _environment() -> list[tuple[str, str]]:
-    devices = jax.devices()
-    versions = []
-    for package in _PACKAGES:
-        try:
-            versions.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue  # jaxcv itself, used from its source folder
-    return [
-        ("device", f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})"),
-        ("python", platform.python_version()),
-        *versions,
-        ("system", f"{platform.system()} {platform.machine()}"),
-        ("written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
-    ]
 
 
 def _value(key: str, value: Any) -> str:

@@ -1,5 +1,7 @@
 """Search cells on images, draw them, train the network that they make and say how good it is."""
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -8,12 +10,13 @@ import jax
 
 import search
 from experiments import cli, train
+from experiments.environment import environment
 from experiments.presets import CLASSIFICATION, SEARCH
 from experiments.report import write_report
 from jaxcv import data
 from jaxcv.genotype import Genotype
 from jaxcv.training import classification
-from jaxcv.training.run import Run
+from jaxcv.training.run import Run, write_atomically
 from search import Config
 
 
@@ -54,6 +57,7 @@ PRESETS = {
 
 
 def command(arguments: Sequence[str]) -> None:
+    started = time.monotonic()
     folder = cli.resumed(arguments)
     if folder is None:
         options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.search")
@@ -86,6 +90,9 @@ def command(arguments: Sequence[str]) -> None:
                 finished = len(results) == len(candidates)
                 _report(run, options, found, space, results, finished=finished)
             _summarize(results)
+            record = {"seconds": time.monotonic() - started, "results": results}
+            text = json.dumps(record | {"environment": environment()}, indent=1)
+            write_atomically(run.path / "result.json", text + "\n")
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             f"{stop or 'Stopped'}. Go on with: python -m experiments.search --resume {run.path}"
@@ -109,7 +116,7 @@ def _train(
         inner = Run.open(folder, "train")
     else:
         inner = train.create_run(own, genotype, dataset)
-    return {"network": name, **train.train_in(inner, own, genotype, dataset, name)}
+    return {"name": name, **train.train_in(inner, own, genotype, dataset, name)}
 
 
 def _report(
@@ -137,7 +144,7 @@ def _summarize(results: list[dict[str, Any]]) -> None:
     print(f"{'network':<12} {'test accuracy':>14} {'parameters':>12} {'seconds':>9}")
     for row in results:
         print(
-            f"{row['network']:<12} {row['test_accuracy']:>13.2%} {row['parameters']:>12,} "
+            f"{row['name']:<12} {row['test_accuracy']:>13.2%} {row['parameters']:>12,} "
             f"{row['seconds']:>9.0f}"
         )
 

@@ -100,7 +100,7 @@ def train_in(
         config=asdict(options),
         rows=result.history,
         genotype=genotype,
-        results=[{"network": description, **row}],
+        results=[{"name": description, **row}],
     )
     return row
 

@@ -1,0 +1,150 @@
+"""The commands as a person meets them: whole runs, wrong input, interrupts, resuming."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcv.genotype import published
+
+ROOT = Path(__file__).parents[2]
+TINY_SEARCH = ["--search.channels", "2", "--search.layers", "1", "--search.epochs", "1"]
+TINY_TRAIN = ["--train.channels", "2", "--train.layers", "1", "--train.epochs", "1"]
+
+
+def command(*arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments, cwd, status=0):
+    process = command(*arguments, cwd=cwd)
+    output, errors = process.communicate(timeout=400)
+    assert process.returncode == status, errors
+    return output, errors
+
+
+def test_search_trains_what_it_finds_resumes_and_is_evaluated(tmp_path):
+    process = command(
+        "experiments.search", *TINY_SEARCH, *TINY_TRAIN, "--random-cells", "1", cwd=tmp_path
+    )
+    folder = tmp_path / "runs" / "search_digits"
+    while not (folder / "discovered" / "config.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "Go on with: python -m experiments.search --resume runs/search_digits" in errors
+
+    output, _ = run("experiments.search", "--resume", "runs/search_digits", cwd=tmp_path)
+    rows = re.findall(r"^(discovered|random 1) +([\d.]+)%", output, re.MULTILINE)
+    assert [name for name, _ in rows] == ["discovered", "random 1"]
+    assert {path.name for path in folder.iterdir()} >= {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "genotype.json",
+        "report.html",
+        "result.json",
+        "cell_normal.svg",
+        "cell_reduce.png",
+        "weights_normal.png",
+    }
+
+    output, _ = run("experiments.evaluate", folder / "discovered", cwd=tmp_path)
+    assert f"test accuracy {rows[0][1]}%" in output
+    recorded = json.loads((folder / "result.json").read_text())["results"][0]
+    assert f"{recorded['test_accuracy']:.2%}" == f"{rows[0][1]}%"
+
+    _, errors = run("experiments.search", *TINY_SEARCH, cwd=tmp_path, status=2)
+    assert "is not empty" in errors and "--resume runs/search_digits" in errors
+
+
+@pytest.mark.parametrize("name", ["search", "train", "evaluate"])
+def test_help_is_for_people(name, tmp_path):
+    output, _ = run(f"experiments.{name}", "--help", cwd=tmp_path)
+    assert f"usage: python -m experiments.{name}" in output
+
+
+@pytest.fixture
+def files(tmp_path):
+    genotype = json.loads(published["DARTS_V2"].to_json())
+    (tmp_path / "malformed.json").write_text("{")
+    genotype["cells"]["normal"]["nodes"][0][0][1] = 7
+    (tmp_path / "range.json").write_text(json.dumps(genotype))
+    genotype["cells"]["normal"]["nodes"][0][0] = ["sep_conv_9x9", 0]
+    (tmp_path / "unknown.json").write_text(json.dumps(genotype))
+    random = np.random.default_rng(0)
+    for name, shape in (("small", (8, 3, 3, 3)), ("rank", (8, 6)), ("floats", (8, 8, 8, 3))):
+        images = random.integers(0, 256, shape, np.uint8)
+        images = images / 255 if name == "floats" else images
+        labels = np.arange(8) % 2
+        np.savez(tmp_path / name, train_images=images, train_labels=labels, test_images=images,
+                 test_labels=labels)  # fmt: skip
+    (tmp_path / "no_run").mkdir()
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--preset", "cifar"], "preset='cifar'; allowed are digits, cifar10"),
+        (["search", "--data", "digit"], "did you mean digits"),
+        (["search", "--search.channels", "0"], "channels=0; allowed is a positive int"),
+        (["search", "--search.epochs", "-1"], "epochs=-1; allowed is a positive int"),
+        (["search", "--search.batch-size", "900"], "batch_size=900; allowed are 1 to 718"),
+        (
+            ["search", "--data", "small.npz", "--search.batch-size", "2"],
+            "allowed is at least 4 by 4",
+        ),
+        (["search", "--data", "rank.npz"], "train_images has shape (8, 6)"),
+        (["search", "--data", "floats.npz"], "train_images has type float64; allowed is uint8"),
+        (["search", "--folder", "file/run"], "folder='file/run' cannot be written"),
+        (["search", "--resume", "no_run"], "folder='no_run' is no run folder"),
+        (["search", "--resume", "no_run", "--seed", "1"], "--seed 1 beside --resume"),
+        (["train", "--genotype", "malformed.json"], "genotype is not JSON"),
+        (["train", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
+        (["train", "--genotype", "range.json"], "node 2 has input 7; allowed are 0 to 1"),
+        (["train", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
+        (["train", "--train.auxiliary-weight", "0.4"], "at least 29 by 29 in the cifar skeleton"),
+        (["train", "--train.skeleton", "resnet"], "skeleton='resnet'; allowed are cifar, imagenet"),
+        (["train", "--train.drop-path", "1"], "drop_path=1.0; allowed is a probability"),
+        (["evaluate", "no_run"], "folder='no_run' is no run folder"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(arguments, message, files):
+    name, *rest = arguments
+    before = sorted(path.name for path in files.iterdir())
+    output, errors = run(f"experiments.{name}", *rest, cwd=files, status=2)
+    assert output == ""
+    lines = errors.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), errors
+    assert message in lines[0]
+    (runs,) = [[*path.iterdir()] for path in files.glob("runs/*")] or [[]]
+    assert runs == []
+    assert sorted(path.name for path in files.iterdir() if path.name != "runs") == before
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_usable_checkpoint(tmp_path):
+    arguments = ["--train.learning-rate", "1e30", "--train.clip", "1e30", "--train.epochs", "2"]
+    _, errors = run("experiments.train", *TINY_TRAIN, *arguments, cwd=tmp_path, status=1)
+    assert "not finite" in errors and "checkpoint, of step 0, is from before" in errors
+    assert "Traceback" not in errors
+    output, _ = run("experiments.evaluate", "runs/train_digits", cwd=tmp_path)
+    assert "test accuracy" in output

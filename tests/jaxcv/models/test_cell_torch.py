@@ -1,0 +1,106 @@
+"""The network of a genotype against PyTorch, in float64: logits, gradients, statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcv.genotype import published
+from jaxcv.models import SKELETONS, CellNetwork
+
+torch = pytest.importorskip("torch")
+
+import torch_reference  # noqa: E402
+import torch_weights  # noqa: E402
+
+CHANNELS, LAYERS, CLASSES, BATCH = 4, 3, 5, 4
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def close_trees(ours, theirs):
+    """Equal to a part in 10^9 of each array's largest entry."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+
+    def close(path, a, b):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(a, b, 1e-9, 1e-9 * scale, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree.map_with_path(close, ours, theirs)
+
+
+def reference_cells(genotype):
+    """Each cell as its edges in one list, two a node, and the states of its output."""
+    return {
+        kind: ([edge for node in cell.nodes for edge in node], cell.output.states)
+        for kind, cell in genotype.cells.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton", "size", "auxiliary"),
+    [
+        ("DARTS_V2", "cifar", (32, 36), True),
+        ("AMOEBANET_A", "cifar", (8, 12), False),
+        ("DARTS_V2", "imagenet", (32, 64), False),
+        ("AMOEBANET_A", "imagenet", (224, 224), True),
+    ],
+)
+def test_network(name, skeleton, size, auxiliary):
+    genotype = published[name]
+    torch.manual_seed(0)
+    theirs = torch_reference.CellNetwork(
+        reference_cells(genotype), skeleton, CHANNELS, LAYERS, CLASSES, auxiliary
+    ).double()
+    torch_weights.randomize(theirs, seed=1)
+    ours = nnx.eval_shape(
+        lambda: CellNetwork(
+            genotype,
+            SKELETONS[skeleton],
+            CHANNELS,
+            LAYERS,
+            CLASSES,
+            auxiliary=auxiliary,
+            dtype=jnp.float64,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    graph, _ = nnx.split(ours)
+    weights = torch_weights.tree(ours, theirs)
+    statistics = torch_weights.tree(ours, theirs, nnx.BatchStat)
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(BATCH, *size, 3))
+    pull_with = [random.normal(size=(BATCH, CLASSES)) for _ in range(1 + auxiliary)]
+    their_x = torch_weights.to_torch(x).requires_grad_()
+    their_heads = [head for head in theirs.train()(their_x) if head is not None]
+    torch.autograd.backward(their_heads, [torch.from_numpy(pull) for pull in pull_with])
+
+    @jax.jit
+    def run(weights, statistics, x, pull_with):
+        def call(weights, x):
+            network = nnx.merge(graph, weights, statistics)
+            heads = network.heads(x, train=True)
+            return heads, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+
+        heads, pull, moved = jax.vjp(call, weights, x, has_aux=True)
+        evaluated = nnx.merge(graph, weights, moved)(x)
+        return heads, moved, pull(pull_with), evaluated
+
+    heads, moved, (weight_gradients, x_gradient), evaluated = run(
+        weights, statistics, jnp.asarray(x), tuple(map(jnp.asarray, pull_with))
+    )
+    assert heads[0].dtype == jnp.float64
+    close_trees(list(heads), [head.detach().numpy() for head in their_heads])
+    close_trees(moved, torch_weights.tree(ours, theirs, nnx.BatchStat))
+    close_trees(
+        weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient)
+    )
+    close_trees(x_gradient, torch_weights.from_torch(their_x.grad))
+    with torch.no_grad():
+        close_trees(evaluated, theirs.eval()(their_x)[0].numpy())
