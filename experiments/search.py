@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
@@ -67,15 +67,17 @@ def command(arguments: Sequence[str]) -> None:
         options = cli.restored(Options, run.config["options"])
     dataset = data.load(options.data, options.data_dir)
     space = search.darts()
-    config = replace(
-        options.search,
-        augmentation=dataset.augmentation,
-        mean=dataset.mean,
-        std=dataset.std,
-    )
     key = jax.random.key(options.seed)
     try:
-        found = search.run(space, *dataset.train, config, key, folder=run)
+        found = search.run(
+            space,
+            *dataset.train,
+            options.search,
+            key,
+            augmentation=dataset.augmentation,
+            statistics=(dataset.mean, dataset.std),
+            folder=run,
+        )
         print(found.genotype)
         results: list[dict[str, Any]] = []
         _report(run, options, found, space, results, finished=not options.then_train)

@@ -1,13 +1,12 @@
 """A whole search as one call: halves, epochs, discretization."""
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.data import channel_statistics, check_split, split_halves
+from jaxcv.data import Augmentation, channel_statistics, check_split, split_halves
 from jaxcv.genotype import Genotype
 from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
@@ -40,6 +39,8 @@ def run(
     config: Config = Config(),  # noqa: B008 (frozen)
     key: jax.Array | None = None,
     *,
+    augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     folder: Run | None = None,
     progress: bool = True,
 ) -> Result:
@@ -52,6 +53,9 @@ def run(
         labels: integers [N], from 0.
         config: how to search.
         key: a JAX random key for everything random; ``jax.random.key(0)`` by default.
+        augmentation: how training images are varied; by default not at all.
+        statistics: mean and std of each channel, for images scaled to 0..1; by default those of
+            the images.
         folder: a run to write metrics, checkpoints and the genotype to, and to go on with if it
             has a checkpoint.
         progress: whether to show a progress bar.
@@ -67,9 +71,7 @@ def run(
     """
     key = jax.random.key(0) if key is None else key
     images, labels = check_split("images", "labels", images, labels)
-    if not config.mean:
-        mean, std = channel_statistics(images)
-        config = replace(config, mean=mean, std=std)
+    mean, std = channel_statistics(images) if statistics is None else statistics
     mesh = data_mesh(config.batch_size)
     train, valid = split_halves(jax.random.fold_in(key, 0), len(images))
     data = replicate(Images(jnp.asarray(images), jnp.asarray(labels), train, valid), mesh)
@@ -81,6 +83,9 @@ def run(
         inputs=images.shape[-1],
         num_classes=int(labels.max()) + 1,
         image_size=images.shape[1:3],
+        augmentation=augmentation,
+        mean=mean,
+        std=std,
         mesh=mesh,
     )
     history: list[dict[str, Any]] = [] if folder is None else folder.rows

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +40,7 @@ class Config:
     learning_rate_end: float = 0.001
     """Of the weights, at the end."""
     momentum: float = 0.9
+    """Of the weights' gradients."""
     weight_decay: float = 3e-4
     """Of the weights, added to their gradient."""
     clip: float = 5.0
@@ -47,13 +48,11 @@ class Config:
     alpha_learning_rate: float = 3e-4
     """Of the architecture weights (Adam)."""
     alpha_beta1: float = 0.5
+    """Decay of the architecture gradients' mean."""
     alpha_beta2: float = 0.999
+    """Decay of their squares' mean."""
     alpha_weight_decay: float = 1e-3
     """Of the architecture weights, added to their gradient."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    mean: tuple[float, ...] = ()
-    """Of each channel of the images, scaled to 0..1; empty to compute it."""
-    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("channels", "layers", "epochs", "batch_size"):
@@ -112,6 +111,9 @@ def build(
     inputs: int,
     num_classes: int,
     image_size: tuple[int, int],
+    augmentation: Augmentation,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     mesh: jax.sharding.Mesh | None = None,
 ) -> Search:
     """The functions of a search.
@@ -122,6 +124,7 @@ def build(
         count: images in the half that the weights learn from.
         inputs, num_classes: channels of the images, classes of their labels.
         image_size: (height, width) in pixels.
+        augmentation, mean, std: of the data set.
         mesh: devices to spread each batch over, if any.
 
     Raises:
@@ -193,7 +196,7 @@ def build(
         return SearchState(step + 1, weights, alphas, weight_state, alpha_state, sums)
 
     def batch(data: Images, rows: jax.Array, key: jax.Array) -> Batch:
-        images = augment(key, data.images[rows], config.augmentation, config.mean, config.std)
+        images = augment(key, data.images[rows], augmentation, mean, std)
         return shard_batch((images, data.labels[rows]), mesh)
 
     @functools.partial(jax.jit, donate_argnums=0)

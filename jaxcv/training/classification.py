@@ -39,6 +39,7 @@ class Config:
     learning_rate: float = 0.025
     """At the start; falls to 0 along a cosine, epoch by epoch."""
     momentum: float = 0.9
+    """Of the gradients."""
     weight_decay: float = 3e-4
     """Added to the gradient."""
     clip: float = 5.0

@@ -107,7 +107,7 @@ def test_what_comes_from_outside_is_escaped(everything):
 
 
 def test_results_and_configuration_are_in_the_page(everything):
-    _, _, page = everything
+    _, text, page = everything
     assert headline(text) == "97.24 % test accuracy"
     assert "discovered · 3.35 M parameters · mean of the 1 other 96.51 %" in page.text
     table = re.search(r'<table class="results">.*?</table>', text, re.DOTALL)[0]

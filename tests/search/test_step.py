@@ -14,12 +14,11 @@ import pytest
 from jax import export
 
 import search
+from jaxcv.data import Augmentation
 from search.step import Images, build
 
 ROOT = Path(__file__).parents[2]
-CONFIG = search.Config(
-    channels=2, layers=1, epochs=2, batch_size=8, mean=(0.5,) * 3, std=(0.25,) * 3
-)
+CONFIG = search.Config(channels=2, layers=1, epochs=2, batch_size=8)
 
 
 def parts(config=CONFIG):
@@ -31,6 +30,9 @@ def parts(config=CONFIG):
         inputs=3,
         num_classes=4,
         image_size=(8, 8),
+        augmentation=Augmentation(pad=1, flip=True),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
     )
 
 
@@ -108,7 +110,7 @@ PARALLEL = textwrap.dedent(
 
     config = search.Config(channels=2, layers=1, epochs=2, batch_size=8)
     step = build(search.darts(1), config, jax.random.key(0), count=16, inputs=3, num_classes=4,
-                 image_size=(8, 8))
+                 image_size=(8, 8), augmentation=Augmentation(), mean=(0.5,) * 3, std=(0.25,) * 3)
     closest(step.update, step.init, [(images[0], labels[0]), (images[1], labels[1])])
     config = classification.Config(channels=2, layers=1, epochs=2, batch_size=8,
                                    auxiliary_weight=0.0)

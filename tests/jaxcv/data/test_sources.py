@@ -129,15 +129,23 @@ class TestFolder:
         np.testing.assert_array_equal(load(str(tmp_path)).train.images[0, ..., 0], pixels[0])
 
     def test_the_file_of_another_size_is_named(self, tmp_path):
-        files = {f"{s}/a/{i}.png": np.zeros((4, 4, 3), np.uint8) for s in ("train", "test")
-                 for i in range(3)}
+        files = {
+            f"{s}/a/{i}.png": np.zeros((4, 4, 3), np.uint8)
+            for s in ("train", "test")
+            for i in range(3)
+        }
         self.write(tmp_path, files | {"train/a/1.png": np.zeros((4, 5, 3), np.uint8)})
         with pytest.raises(ValueError, match=r"1\.png'.*\(4, 5, 3\).*\(4, 4, 3\).*0\.png.*size"):
             load(str(tmp_path))
 
     def test_splits_of_different_size(self, tmp_path):
-        self.write(tmp_path, {"train/a/1.png": np.zeros((4, 4, 3), np.uint8),
-                              "test/a/1.png": np.zeros((5, 4, 3), np.uint8)})
+        self.write(
+            tmp_path,
+            {
+                "train/a/1.png": np.zeros((4, 4, 3), np.uint8),
+                "test/a/1.png": np.zeros((5, 4, 3), np.uint8),
+            },
+        )
         with pytest.raises(ValueError, match="test_images has images of"):
             load(str(tmp_path))
 
@@ -149,14 +157,24 @@ class TestFolder:
             load(str(tmp_path))
 
     def test_16_bit_images_are_refused_not_clipped(self, tmp_path):
-        self.write(tmp_path, {"train/a/1.png": np.full((4, 4), 1000, np.uint16),
-                              "test/a/1.png": np.full((4, 4), 1000, np.uint16)})
+        self.write(
+            tmp_path,
+            {
+                "train/a/1.png": np.full((4, 4), 1000, np.uint16),
+                "test/a/1.png": np.full((4, 4), 1000, np.uint16),
+            },
+        )
         with pytest.raises(ValueError, match=r"1\.png' has pixels of mode I.*allowed are 8-bit"):
             load(str(tmp_path))
 
     def test_unknown_class_in_test(self, tmp_path):
-        self.write(tmp_path, {"train/a/1.png": np.zeros((4, 4), np.uint8),
-                              "test/b/1.png": np.zeros((4, 4), np.uint8)})
+        self.write(
+            tmp_path,
+            {
+                "train/a/1.png": np.zeros((4, 4), np.uint8),
+                "test/b/1.png": np.zeros((4, 4), np.uint8),
+            },
+        )
         with pytest.raises(ValueError, match="b' is no class of train/; allowed are a"):
             load(str(tmp_path))
 
@@ -212,15 +230,24 @@ class TestTfds:
         features = "tensorflow_datasets.core.features."
         image = {
             "pythonClassName": f"{features}image_feature.Image",
-            "image": {"dtype": "uint8", "encodingFormat": "png",
-                      "shape": {"dimensions": [str(d) for d in shape]}},
+            "image": {
+                "dtype": "uint8",
+                "encodingFormat": "png",
+                "shape": {"dimensions": [str(d) for d in shape]},
+            },
         }
-        label = {"pythonClassName": f"{features}class_label_feature.ClassLabel",
-                 "classLabel": {"numClasses": "2"}}
-        (folder / "features.json").write_text(json.dumps({
-            "pythonClassName": f"{features}features_dict.FeaturesDict",
-            "featuresDict": {"features": {"image": image, "label": label}},
-        }))
+        label = {
+            "pythonClassName": f"{features}class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": "2"},
+        }
+        (folder / "features.json").write_text(
+            json.dumps(
+                {
+                    "pythonClassName": f"{features}features_dict.FeaturesDict",
+                    "featuresDict": {"features": {"image": image, "label": label}},
+                }
+            )
+        )
         (folder / "label.labels.txt").write_text("cat\ndog\n")
 
     images = numbered(5, (4, 4, 3))
@@ -296,7 +323,8 @@ class TestTfds:
             del features["featuresDict"]["features"]["label"]
         else:
             features["featuresDict"]["features"]["label"] = {
-                "pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}
+                "pythonClassName": "tensorflow_datasets.core.features.text_feature.Text",
+                "text": {},
             }
         file.write_text(json.dumps(features))
         with pytest.raises(ValueError, match=r"has the features .*image.*allowed"):

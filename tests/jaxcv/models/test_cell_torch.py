@@ -98,9 +98,7 @@ def test_network(name, skeleton, size, auxiliary):
     assert heads[0].dtype == jnp.float64
     close_trees(list(heads), [head.detach().numpy() for head in their_heads])
     close_trees(moved, torch_weights.tree(ours, theirs, nnx.BatchStat))
-    close_trees(
-        weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient)
-    )
+    close_trees(weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient))
     close_trees(x_gradient, torch_weights.from_torch(their_x.grad))
     with torch.no_grad():
         close_trees(evaluated, theirs.eval()(their_x)[0].numpy())
