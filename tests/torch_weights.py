@@ -1,13 +1,16 @@
-"""Numbers of the PyTorch oracle in the form of our networks: weights, gradients, momentum.
+"""Numbers of the PyTorch oracle in the form of our networks, weights, gradients or momentum, and
+how to compare them.
 
 Ours and theirs are walked together, layer by layer in the order of execution. OIHW kernels become
 HWIO and linear ones are transposed; where our operations are stacked along an edge axis, the
 tensors of the edges are.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
@@ -22,6 +25,10 @@ from jaxcv.models import CellNetwork
 from jaxcv.models.cell import Cell
 from jaxcv.models.skeleton import AuxiliaryHead, CellInputs, Stem
 from search.supernet import SearchCell, SearchNetwork
+
+# Compiling takes far longer than running here.
+QUICK = {"xla_backend_optimization_level": 0}
+quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 _AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
@@ -100,6 +107,18 @@ def randomize(module: torch.nn.Module, seed: int) -> None:
             for any_sign in (layer.bias, layer.running_mean):
                 if any_sign is not None:
                     any_sign.normal_(0, 0.5, generator=generator)
+
+
+def close(ours: Any, theirs: Any, tolerance: float = 1e-9) -> None:
+    """Asserts that two trees are equal, to within this part of each array's largest entry."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+
+    def compare(path: Any, a: Any, b: Any) -> None:
+        assert a.dtype == b.dtype, (path, a.dtype, b.dtype)
+        error = tolerance * np.abs(b).max(initial=0)
+        np.testing.assert_allclose(a, b, 0, error, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree.map_with_path(compare, ours, theirs)
 
 
 def to_torch(images: np.ndarray) -> torch.Tensor:

@@ -26,46 +26,35 @@ def _float64():
         yield
 
 
-def close_trees(ours, theirs):
-    """Equal to a part in 10^9 of each array's largest entry."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-
-    def close(path, a, b):
-        scale = np.abs(b).max()
-        np.testing.assert_allclose(a, b, 1e-9, 1e-9 * scale, err_msg=jax.tree_util.keystr(path))
-
-    jax.tree.map_with_path(close, ours, theirs)
-
-
 def leaf(array):
     return torch.from_numpy(array).requires_grad_()
 
 
 # In the skeleton of three cells: the first one, and a reduction that follows a reduction.
-@pytest.mark.parametrize(("layer", "kind"), [(0, "normal"), (2, "reduce")])
-def test_cell(layer, kind):
-    space = darts()
-    place = places(CIFAR, CHANNELS, LAYERS, {"normal": 4, "reduce": 4})[layer]
+@pytest.mark.parametrize(("layer", "kind", "nodes"), [(0, "normal", 2), (2, "reduce", 4)])
+def test_cell(layer, kind, nodes):
+    space = darts(nodes)
+    place = places(CIFAR, CHANNELS, LAYERS, {"normal": nodes, "reduce": nodes})[layer]
     assert place.kind == kind
     ours = nnx.eval_shape(lambda: SearchCell(space.cells[kind], place, rngs=nnx.Rngs(0)))
     graph, _ = nnx.split(ours)
     torch.manual_seed(0)
     their_place = list(torch_reference.places(CHANNELS, LAYERS))[layer]
-    theirs = torch_reference.SearchCell(place.before, place.last, their_place, nodes=4).double()
+    theirs = torch_reference.SearchCell(place.before, place.last, their_place, nodes).double()
 
     random = np.random.default_rng(0)
     height, width = 4, 6
     factor = 2 if place.after_reduction else 1
     before = random.normal(size=(BATCH, factor * height, factor * width, place.before))
     last = random.normal(size=(BATCH, height, width, place.last))
-    mix = random.dirichlet(np.ones(8), size=14)
+    mix = random.dirichlet(np.ones(8), size=len(space.cells[kind].edges))
     their_inputs = [torch_weights.to_torch(x).requires_grad_() for x in (before, last)]
     their_mix = leaf(mix)
     their_y = theirs(*their_inputs, their_mix)
     y_gradient = random.normal(size=torch_weights.from_torch(their_y).shape)
     their_y.backward(torch_weights.to_torch(y_gradient))
 
-    @jax.jit
+    @torch_weights.quick_jit
     def run(weights, before, last, mix, y_gradient):
         def call(*args):
             weights, *inputs = args
@@ -75,14 +64,13 @@ def test_cell(layer, kind):
         return y, pull(y_gradient)
 
     y, gradients = run(torch_weights.tree(ours, theirs), before, last, mix, y_gradient)
-    assert y.dtype == jnp.float64
-    close_trees(y, torch_weights.from_torch(their_y))
+    torch_weights.close(y, torch_weights.from_torch(their_y))
     expected = (
         torch_weights.tree(ours, theirs, of=torch_weights.gradient),
         *(torch_weights.from_torch(x.grad) for x in their_inputs),
         their_mix.grad.numpy(),
     )
-    close_trees(gradients, expected)
+    torch_weights.close(gradients, expected)
 
 
 def test_network():
@@ -104,7 +92,7 @@ def test_network():
     their_logits = theirs(torch_weights.to_torch(x), *their_mix)
     their_logits.backward(torch.from_numpy(logits_gradient))
 
-    @jax.jit
+    @torch_weights.quick_jit
     def run(weights, alphas, x, logits_gradient):
         def call(weights, alphas):
             mix = softmax(space)(alphas, jax.random.key(0), jnp.zeros((), int))
@@ -116,7 +104,8 @@ def test_network():
     logits, (weight_gradients, alpha_gradients) = run(
         torch_weights.tree(ours, theirs), alphas, x, logits_gradient
     )
-    assert logits.dtype == jnp.float64
-    close_trees(logits, their_logits.detach().numpy())
-    close_trees(weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient))
-    close_trees(alpha_gradients, {kind: a.grad.numpy() for kind, a in their_alphas.items()})
+    torch_weights.close(logits, their_logits.detach().numpy())
+    torch_weights.close(
+        weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient)
+    )
+    torch_weights.close(alpha_gradients, {kind: a.grad.numpy() for kind, a in their_alphas.items()})

@@ -18,18 +18,12 @@ import torch_weights  # noqa: E402
 CHANNELS = 4
 # Not square, so that exchanged axes show.
 SIZE = (8, 6)
-close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11)
 
 
 @pytest.fixture(autouse=True)
 def _float64():
     with jax.enable_x64(True):
         yield
-
-
-def close_trees(ours, theirs):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    jax.tree.map(close, ours, theirs)
 
 
 def compare(make, theirs, size=SIZE, channels=CHANNELS):
@@ -54,7 +48,7 @@ def compare(make, theirs, size=SIZE, channels=CHANNELS):
     new_statistics = torch_weights.tree(ours, theirs, nnx.BatchStat)
     their_evaluated = theirs.eval()(their_x)
 
-    @jax.jit
+    @torch_weights.quick_jit
     def run(weights, statistics, x, y_gradient):
         def call(weights, x):
             module = nnx.merge(graph, weights, statistics)
@@ -66,11 +60,10 @@ def compare(make, theirs, size=SIZE, channels=CHANNELS):
         return y, pull(y_gradient), statistics_, evaluated
 
     y, gradients, moved, evaluated = run(weights, statistics, jnp.asarray(x), y_gradient)
-    assert y.dtype == jnp.float64
-    close(y, torch_weights.from_torch(their_y))
-    close_trees(list(gradients), their_gradients)
-    close_trees(moved, new_statistics)
-    close(evaluated, torch_weights.from_torch(their_evaluated))
+    torch_weights.close(y, torch_weights.from_torch(their_y))
+    torch_weights.close(list(gradients), their_gradients)
+    torch_weights.close(moved, new_statistics)
+    torch_weights.close(evaluated, torch_weights.from_torch(their_evaluated))
 
 
 @pytest.mark.parametrize("stride", [1, 2])

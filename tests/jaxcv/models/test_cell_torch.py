@@ -23,17 +23,6 @@ def _float64():
         yield
 
 
-def close_trees(ours, theirs):
-    """Equal to a part in 10^9 of each array's largest entry."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-
-    def close(path, a, b):
-        scale = np.abs(b).max()
-        np.testing.assert_allclose(a, b, 1e-9, 1e-9 * scale, err_msg=jax.tree_util.keystr(path))
-
-    jax.tree.map_with_path(close, ours, theirs)
-
-
 def reference_cells(genotype):
     """Each cell as its edges in one list, two a node, and the states of its output."""
     return {
@@ -81,7 +70,7 @@ def test_network(name, skeleton, size, auxiliary):
     their_heads = [head for head in theirs.train()(their_x) if head is not None]
     torch.autograd.backward(their_heads, [torch.from_numpy(pull) for pull in pull_with])
 
-    @jax.jit
+    @torch_weights.quick_jit
     def run(weights, statistics, x, pull_with):
         def call(weights, x):
             network = nnx.merge(graph, weights, statistics)
@@ -95,10 +84,11 @@ def test_network(name, skeleton, size, auxiliary):
     heads, moved, (weight_gradients, x_gradient), evaluated = run(
         weights, statistics, jnp.asarray(x), tuple(map(jnp.asarray, pull_with))
     )
-    assert heads[0].dtype == jnp.float64
-    close_trees(list(heads), [head.detach().numpy() for head in their_heads])
-    close_trees(moved, torch_weights.tree(ours, theirs, nnx.BatchStat))
-    close_trees(weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient))
-    close_trees(x_gradient, torch_weights.from_torch(their_x.grad))
+    torch_weights.close(list(heads), [head.detach().numpy() for head in their_heads])
+    torch_weights.close(moved, torch_weights.tree(ours, theirs, nnx.BatchStat))
+    torch_weights.close(
+        weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient)
+    )
+    torch_weights.close(x_gradient, torch_weights.from_torch(their_x.grad))
     with torch.no_grad():
-        close_trees(evaluated, theirs.eval()(their_x)[0].numpy())
+        torch_weights.close(evaluated, theirs.eval()(their_x)[0].numpy())
