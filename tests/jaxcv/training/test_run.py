@@ -42,7 +42,7 @@ def test_metrics_after_a_step_are_forgotten(tmp_path):
     assert Run.open(tmp_path, "search").rows == [{"step": 1}, {"step": 2}]
 
 
-STATE = {"a": (jnp.arange(3.0), jnp.int32(7)), "b": jnp.zeros((2, 0)), "c": jnp.bfloat16(1.5)}
+STATE = {"a": (jnp.arange(3.0), jnp.int32(7)), "b": jnp.eye(2), "c": jnp.bfloat16(1.5)}
 
 
 def test_checkpoints_come_back_bit_for_bit_and_the_newest_two_are_kept(tmp_path):
@@ -53,7 +53,8 @@ def test_checkpoints_come_back_bit_for_bit_and_the_newest_two_are_kept(tmp_path)
     assert step == 10
     np.testing.assert_array_equal(state["a"][0], [0, 1, 2])
     assert state["a"][1] == 7 and state["a"][1].dtype == np.int32
-    assert state["b"].shape == (2, 0) and state["c"] == 10
+    np.testing.assert_array_equal(state["b"], [[1, 0], [0, 1]])
+    assert state["c"] == 10 and state["c"].dtype == jnp.bfloat16
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
