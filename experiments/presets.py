@@ -24,8 +24,8 @@ SEARCH = {
 CLASSIFICATION = {
     "digits": classification.Config(
         channels=16,
-        layers=4,
-        epochs=20,
+        layers=3,
+        epochs=15,
         batch_size=64,
         learning_rate=0.05,
         drop_path=0.05,
