@@ -26,6 +26,9 @@ from jaxcv.models.cell import Cell
 from jaxcv.models.skeleton import AuxiliaryHead, CellInputs, Stem
 from search.supernet import SearchCell, SearchNetwork
 
+# Its threads wait for each other when other processes, such as those of a test run, have the cores.
+torch.set_num_threads(1)
+
 # Compiling takes far longer than running here.
 QUICK = {"xla_backend_optimization_level": 0}
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)

@@ -1,0 +1,106 @@
+"""Genotypes: published ones, JSON, the reference's printed form, wrong input."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxcv.genotype import Genotype, published
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts" / "genotypes.json"
+GOOD = json.loads(published["DARTS_V2"].to_json())
+
+
+@pytest.mark.parametrize("name", published)
+def test_json_round_trip(name):
+    assert Genotype.from_json(published[name].to_json()) == published[name]
+    assert Genotype.parse(published[name].to_json()) == published[name]
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason="no independent copy of the published genotypes")
+def test_the_published_ones_are_those_of_the_papers():
+    facts = json.loads(FACTS.read_text())
+    assert facts.keys() == published.keys()
+    for name, fields in facts.items():
+        for kind, cell in published[name].cells.items():
+            edges = [list(edge) for node in cell.nodes for edge in node]
+            assert edges == fields[kind]
+            assert cell.output == ("concat", tuple(fields[f"{kind}_concat"]))
+
+
+def test_the_printed_form_of_the_reference_parses():
+    text = (
+        "Genotype(normal=[('sep_conv_3x3', 1), ('skip_connect', 0), ('dil_conv_5x5', 2), "
+        "('none', 0)], normal_concat=range(2, 4), reduce=[('max_pool_3x3', 0), "
+        "('max_pool_3x3', 1)], reduce_concat=[2])"
+    )
+    cells = Genotype.parse(text).cells
+    assert cells["normal"].nodes[1] == (("dil_conv_5x5", 2), ("none", 0))
+    assert cells["normal"].output.states == (2, 3)
+    assert cells["reduce"].output.states == (2,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Genotype(normal=__import__('os').system('echo'), normal_concat=[2])",
+        "Genotype(normal=[(open('x'), 0)], normal_concat=[2])",
+        "Genotype",
+        "Genotype(normal=",
+    ],
+)
+def test_text_is_never_run(text):
+    with pytest.raises(ValueError, match=r"is not of the form Genotype\(...\)"):
+        Genotype.parse(text)
+
+
+def changed(*path, value):
+    content = json.loads(json.dumps(GOOD))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "genotype is not JSON"),
+        ("[]", "genotype has version None; allowed is 1"),
+        (changed("genotype", value=2), "genotype has version 2; allowed is 1"),
+        (changed("cells", value=[]), "cells="),
+        (changed("cells", value={}), "cells is empty"),
+        (changed("cells", "normal", value={}), r"cells\['normal'\]="),
+        (changed("cells", "normal", "nodes", 0, value=[]), "node 2 has no edges"),
+        (changed("cells", "normal", "nodes", value=[]), "nodes is empty"),
+        (
+            changed("cells", "reduce", "nodes", 1, 0, value=["sep_conv_3x", 0]),
+            "operation='sep_conv_3x'; allowed are .*; did you mean sep_conv_3x3",
+        ),
+        (
+            changed("cells", "reduce", "nodes", 1, 0, value=["none", 3]),
+            "node 3 has input 3; allowed are 0 to 2",
+        ),
+        (
+            changed("cells", "reduce", "nodes", 1, 0, value=["none", -1]),
+            "node 3 has input -1; allowed are 0 to 2",
+        ),
+        (
+            changed("cells", "reduce", "nodes", 1, 0, value=["none", True]),
+            "node 3 has input True; allowed are 0 to 2",
+        ),
+        (
+            changed("cells", "normal", "output", value={"concat": [1]}),
+            "output has state 1; allowed are 2 to 5",
+        ),
+        (changed("cells", "normal", "output", value={"concat": [2, 2]}), "allowed are distinct"),
+        (
+            changed("cells", "normal", "output", value={"sum": [2]}),
+            "rule 'sum'; allowed are concat",
+        ),
+    ],
+)
+def test_wrong_input_is_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        Genotype.from_json(text)

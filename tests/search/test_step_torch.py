@@ -1,0 +1,136 @@
+"""Steps of the search against PyTorch, in float64: weights, alphas, momentum, learning rate."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxcv.data import Augmentation
+from search import step
+from search.space import darts
+from search.supernet import SearchNetwork
+
+torch = pytest.importorskip("torch")
+
+import torch_reference  # noqa: E402
+import torch_weights  # noqa: E402
+
+CLASSES, BATCH, SIZE = 5, 4, (8, 8)
+STEPS, STEPS_PER_EPOCH = 4, 2
+CONFIG = step.Config(channels=4, layers=3, epochs=3, batch_size=BATCH)
+# PyTorch divides by the norm plus 1e-6 to clip, so no closer than to 2e-7 of the gradient.
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def space():
+    return darts(nodes=2)
+
+
+@pytest.fixture(scope="module")
+def search(space):
+    """The search, its network in float64, with a compiled ``update``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "SearchNetwork", functools.partial(SearchNetwork, dtype=jnp.float64))
+        search = step.build(
+            space,
+            CONFIG,
+            jax.random.key(0),
+            count=STEPS_PER_EPOCH * BATCH,
+            inputs=3,
+            num_classes=CLASSES,
+            image_size=SIZE,
+            augmentation=Augmentation(),
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+        )
+    batch = (jnp.zeros((BATCH, *SIZE, 3)), jnp.zeros((BATCH,), jnp.int32))
+    lowered = search.update.lower(jax.eval_shape(search.init), batch, batch)
+    return search._replace(update=lowered.compile(torch_weights.QUICK))
+
+
+@pytest.mark.parametrize(
+    ("classifier_scale", "clipped"), [(0.1, False), (30.0, True)], ids=["unclipped", "clipped"]
+)
+def test_steps(space, search, monkeypatch, classifier_scale, clipped):
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    network = torch_reference.SearchNetwork(CONFIG.channels, CONFIG.layers, CLASSES, nodes=2)
+    network = network.double()
+    with torch.no_grad():
+        network.classifier.weight *= classifier_scale
+    alphas = {kind: random.normal(size=(5, 8)) for kind in ("normal", "reduce")}
+    theirs = torch_reference.FirstOrderSearch(
+        network, torch.from_numpy(alphas["normal"]), torch.from_numpy(alphas["reduce"])
+    )
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda *args: norms.append(float(clip(*args)))
+    )
+
+    ours = nnx.eval_shape(
+        lambda: SearchNetwork(space, CONFIG.channels, CONFIG.layers, CLASSES, rngs=nnx.Rngs(0))
+    )
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(search.init)
+    )
+    state = zeros._replace(
+        weights=torch_weights.tree(ours, network), alphas=jax.tree.map(jnp.asarray, alphas)
+    )
+
+    sums, momentum = {}, theirs.weight_optimizer.state
+    for number in range(STEPS):
+        train, valid = (
+            (random.normal(size=(BATCH, *SIZE, 3)), random.integers(CLASSES, size=BATCH))
+            for _ in range(2)
+        )
+        epoch = number // STEPS_PER_EPOCH
+        learning_rate = 0.001 + 0.024 * (1 + math.cos(math.pi * epoch / CONFIG.epochs)) / 2
+        losses = theirs.step(
+            *(
+                (torch_weights.to_torch(images), torch.from_numpy(labels))
+                for images, labels in (train, valid)
+            ),
+            learning_rate,
+        )
+        if number % STEPS_PER_EPOCH == 0:
+            sums = {"loss": 0.0, "valid_loss": 0.0}
+        sums["loss"] += losses.train.numpy()
+        sums["valid_loss"] += losses.valid.numpy()
+
+        state = search.update(
+            state,
+            *(
+                (jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+                for images, labels in (train, valid)
+            ),
+        )
+        close = functools.partial(torch_weights.close, tolerance=TOLERANCE)
+        close({name: state.sums[name] for name in sums}, sums)
+        close(state.weights, torch_weights.tree(ours, network))
+        close(
+            optax.tree_utils.tree_get(state.weight_optimizer, "trace"),
+            torch_weights.tree(ours, network, of=lambda w: momentum[w]["momentum_buffer"]),
+        )
+        their_alphas = {"normal": theirs.normal, "reduce": theirs.reduce}
+        close(state.alphas, {kind: a.detach().numpy() for kind, a in their_alphas.items()})
+        moments = theirs.architecture_optimizer.state
+        for ours_name, theirs_name in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
+            close(
+                optax.tree_utils.tree_get(state.alpha_optimizer, ours_name),
+                {kind: moments[a][theirs_name].numpy() for kind, a in their_alphas.items()},
+            )
+    assert len(norms) == STEPS
+    assert (min(norms) > 5) if clipped else (max(norms) < 5), norms
