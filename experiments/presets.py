@@ -34,6 +34,6 @@ CLASSIFICATION = {
     ),
     "cifar10": classification.Config(),
     "cifar10_small": classification.Config(
-        channels=16, layers=3, epochs=3, drop_path=0.0, auxiliary_weight=0.0, cutout=0
+        channels=8, layers=3, epochs=2, drop_path=0.0, auxiliary_weight=0.0, cutout=0
     ),
 }

@@ -85,9 +85,19 @@ def fit(
         run.begin()
         run.rewind(step)
 
+    def check(finite: bool, what: str) -> None:
+        if not finite:
+            raise FloatingPointError(
+                f"{what} by step {step} is not finite; a smaller learning rate may help"
+                f"{_what_is_left(folder)}"
+            )
+
     def save() -> None:
         if folder is not None:
-            checkpoint.save(folder, step, state)
+            values = jax.device_get(state)
+            # The loss of a step is from before its update, which may be what went wrong.
+            check(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)), "a weight")
+            checkpoint.save(folder, step, values)
 
     save()
     saved = epoch_start = time.monotonic()
@@ -112,11 +122,7 @@ def fit(
             now = time.monotonic()
             taken = (step - 1) % steps_per_epoch + 1
             means = {name: value / taken for name, value in sums.items()}
-            if not all(math.isfinite(value) for value in means.values()):
-                raise FloatingPointError(
-                    f"a loss in steps {step - steps + 1} to {step} is not finite; a smaller "
-                    f"learning rate may help{_what_is_left(folder)}"
-                )
+            check(all(math.isfinite(value) for value in means.values()), "the loss")
             speed = steps * images_per_step / (now - started)
             epoch = (step - 1) // steps_per_epoch + 1
             shown = {name: f"{value:.3f}" for name, value in means.items()}
