@@ -11,5 +11,7 @@ _cache = (
 )
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Compiling takes most of the time, and twice as much with optimization.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No GPU in tests: the same figures everywhere.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -99,9 +99,6 @@ def fit(
             check(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)), "a weight")
             checkpoint.save(folder, step, values)
 
-    save()
-    saved = epoch_start = time.monotonic()
-    chunk, counted = 1, 0
     bar = tqdm(
         total=total,
         initial=step,
@@ -113,7 +110,13 @@ def fit(
     )
     bar.set_postfix_str("compiling")
     with bar, _interruptible() as interrupted:
+        save()
+        saved = epoch_start = time.monotonic()
+        chunk, counted = 1, 0
         while step < total:
+            if interrupted():
+                save()
+                raise KeyboardInterrupt(f"stopped after step {step} of {total}")
             started = time.monotonic()
             steps = min(chunk, steps_per_epoch - step % steps_per_epoch)
             state = advance(state, steps)
@@ -144,11 +147,9 @@ def fit(
                     run.log(row)
                 if log is not None:
                     log(row)
-            if step % steps_per_epoch == 0 or now - saved > _CHECKPOINT_SECONDS or interrupted():
+            if step % steps_per_epoch == 0 or now - saved > _CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
-            if interrupted() and step < total:
-                raise KeyboardInterrupt(f"stopped after step {step} of {total}")
     return state
 
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import jaxcv
 
+# Of the temporary names: what a killed process left under one counts for nothing.
+_PARTIAL = ".partial"
+
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
     """Writes a whole file or nothing: to a temporary name beside it, then renamed."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
         with open(temporary, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -68,15 +71,19 @@ class Run:
         """
         path = Path(path)
         content = {"jaxcv": jaxcv.__version__, "kind": kind, **config}
+        # A run begins with its config.json, the last of its first files to be written.
+        unbegun = set(files or {})
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise ValueError(
-                    f"folder={str(path)!r} is not empty; allowed is a new folder, or --resume "
-                    f"{path} to go on with the run in it"
-                )
-            write_atomically(path / "config.json", "")
-            (path / "config.json").unlink()
+            for entry in path.iterdir():
+                if entry.name not in unbegun and entry.suffix != _PARTIAL:
+                    raise ValueError(
+                        f"folder={str(path)!r} is not empty; allowed is a new folder, or --resume "
+                        f"{path} to go on with the run in it"
+                    )
+            trial = path / f"trial{_PARTIAL}"
+            trial.touch()
+            trial.unlink()
         except OSError as error:
             raise ValueError(
                 f"folder={str(path)!r} cannot be written ({error.strerror}); allowed is a folder "

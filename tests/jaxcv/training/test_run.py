@@ -33,6 +33,17 @@ def test_a_run_that_never_began_leaves_its_folder_free(tmp_path):
         Run.open(tmp_path / "run", "train")
 
 
+def test_what_a_killed_process_left_half_written_stands_in_no_ones_way(tmp_path):
+    (tmp_path / "genotype.json").write_text("{}")
+    (tmp_path / "config.json.0123abcd.partial").write_text("{")
+    run = Run.create(tmp_path, "train", {}, {"genotype.json": "[]"})
+    run.begin()
+    assert (tmp_path / "genotype.json").read_text() == "[]"
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match="is not empty"):
+        Run.create(tmp_path, "train", {})
+
+
 def test_metrics_after_a_step_are_forgotten(tmp_path):
     run = Run.create(tmp_path, "search", {})
     run.begin()
