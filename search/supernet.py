@@ -167,15 +167,21 @@ class SearchNetwork(nnx.Module):
         final = self.places[-1]
         self.classifier = Linear(widths[final.kind] * final.channels, num_classes, rngs=rngs)
         self.skeleton, self.image_channels, self.dtype = skeleton, inputs, dtype
+        self.mix_shapes = tuple((kind, cell.allowed.shape) for kind, cell in space.cells.items())
 
     def __call__(self, x: jax.Array, mix: Mix) -> jax.Array:
         """Logits [batch, num_classes] of images [batch, height, width, inputs] under mixing
         weights [edges, primitives] by cell kind.
 
         Raises:
-            ValueError: for another shape, or images too small for the skeleton.
+            ValueError: for images or mixing weights of another shape, or images too small for the
+                skeleton.
         """
         check_images(x.shape, self.image_channels, self.skeleton, auxiliary=False)
+        for kind, shape in self.mix_shapes:
+            # Checked here, since an index beyond an array raises nothing in JAX.
+            if mix[kind].shape != shape:
+                raise ValueError(f"mix[{kind!r}] has shape {mix[kind].shape}; allowed is {shape}")
         before, last = self.stem(x.astype(self.dtype), train=True)
         for place, cell in zip(self.places, self.cells, strict=True):
             before, last = last, cell(before, last, mix[place.kind])

@@ -139,3 +139,14 @@ def test_edges_with_primitives_of_their_own_equal_a_sum_by_hand():
 def test_a_search_needs_both_kinds_of_cell():
     with pytest.raises(ValueError, match="space has cells of kind normal"):
         SearchNetwork(Space({"normal": MIXED}), 2, 3, 3, rngs=nnx.Rngs(0))
+
+
+def test_mixing_weights_of_another_shape_are_refused():
+    def logits(x):
+        network = SearchNetwork(search.darts(1), 2, 1, 3, rngs=nnx.Rngs(0))
+        return network(x, {"normal": jnp.ones((2, 8)), "reduce": jnp.ones((2, 7))})
+
+    with pytest.raises(
+        ValueError, match=r"mix\['reduce'\] has shape \(2, 7\); allowed is \(2, 8\)"
+    ):
+        jax.eval_shape(logits, jnp.zeros((1, 8, 8, 3)))
