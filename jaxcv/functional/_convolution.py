@@ -7,10 +7,10 @@ and reverse, meet the same lowerings. Each member also takes a leading axis on b
 the edges of a cell, or whatever ``vmap`` brings.
 
 The definition is ``lax.conv_general_dilated`` and its transposes, and every platform but the CPU
-gets just that. On the CPU, XLA (0.10 to 0.12) has two gaps that the forms here step around, with
-the same values: grouped convolutions run as scalar loops, and so does, inside a ``scan`` or
-``fori_loop``, every convolution whose dimension order is not the canonical one, which is to say
-all derivatives.
+gets just that. On the CPU, the XLA of JAX 0.10 to 0.12 has two gaps that the forms here step
+around, with the same values: grouped convolutions run as scalar loops, and so does, inside a
+``scan`` or ``fori_loop``, every convolution whose dimension order is not the canonical one, which
+is to say all derivatives.
 """
 
 import functools
