@@ -16,6 +16,7 @@ import jax
 import tyro
 
 from jaxcv.genotype import Genotype, published
+from jaxcv.training.run import Run
 
 Options = TypeVar("Options")
 
@@ -123,13 +124,28 @@ def resumed(arguments: Sequence[str]) -> str | None:
     return folder
 
 
-def restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
+def options_of(run: Run, kind: type[Options]) -> Options:
+    """The options that a command began a run with.
+
+    Raises:
+        ValueError: for a run that a command of this version did not begin.
+    """
+    try:
+        return _restored(kind, run.config["options"])
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f"folder={str(run.path)!r} has a config.json without the options of this command; "
+            "allowed is a run that this version of the command began"
+        ) from None
+
+
+def _restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
     """Options from what ``dataclasses.asdict`` made of them and JSON kept."""
     types = typing.get_type_hints(kind)
     fields = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(types[name]):
-            value = restored(types[name], value)
+            value = _restored(types[name], value)
         fields[name] = tuple(value) if isinstance(value, list) else value
     return kind(**fields)
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import jax
-import jax.numpy as jnp
 import tyro
+from flax import nnx
 
 import jaxcv
 from experiments import cli
 from jaxcv import data
+from jaxcv.functional._arguments import positive
+from jaxcv.training.evaluation import evaluator
 from jaxcv.training.run import Run
 
 
@@ -30,12 +31,14 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     options = cli.typed(Options, arguments, "python -m experiments.evaluate", __doc__ or "")
-    if options.batch_size < 1:
-        raise ValueError(f"batch_size={options.batch_size!r}; allowed is a positive int")
+    positive(batch_size=options.batch_size)
     model = jaxcv.load(options.folder)
     trained = Run.open(options.folder, "train").config
-    before = trained["options"]
-    dataset = data.load(options.data or before["data"], options.data_dir or before["data_dir"])
+    before = trained.get("options", {})
+    name = options.data or before.get("data")
+    if name is None:
+        raise ValueError(f"folder={options.folder!r} names no data set; allowed is one by --data")
+    dataset = data.load(name, options.data_dir or before.get("data_dir"))
     known = trained["dataset"]
     if len(dataset.classes) > len(known["classes"]):
         raise ValueError(
@@ -43,15 +46,15 @@ def command(arguments: Sequence[str]) -> None:
             f"{len(known['classes'])} that the network knows"
         )
 
-    @jax.jit
-    def right(images: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
-        logits = model(data.normalize(images, known["mean"], known["std"]))
-        return ((logits.argmax(-1) == labels) * mask).sum()
-
-    batches = data.padded_batches(dataset.test, options.batch_size)
-    total = sum(float(right(*map(jnp.asarray, batch))) for batch in zip(*batches, strict=True))
+    graph, state = nnx.split(model)
+    evaluate = evaluator(graph, known["mean"], known["std"])
+    result = evaluate(data.padded_batches(dataset.test, options.batch_size), state)
     count = len(dataset.test.labels)
-    print(f"test accuracy {total / count:.2%} ({total:.0f} of {count}) on {dataset.name}")
+    right = round(float(result["accuracy"]) * count)
+    print(
+        f"test accuracy {result['accuracy']:.2%} ({right} of {count}), loss "
+        f"{result['loss']:.4f}, on {dataset.name}"
+    )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def command(arguments: Sequence[str]) -> None:
         run = Run.create(options.folder, "search", {"options": asdict(options)})
     else:
         run = Run.open(folder, "search")
-        options = cli.restored(Options, run.config["options"])
+        options = cli.options_of(run, Options)
     dataset = data.load(options.data, options.data_dir)
     space = search.darts()
     key = jax.random.key(options.seed)

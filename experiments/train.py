@@ -49,7 +49,7 @@ def command(arguments: Sequence[str]) -> None:
         run = create_run(options, genotype, dataset)
     else:
         run = Run.open(folder, "train")
-        options = cli.restored(Options, run.config["options"])
+        options = cli.options_of(run, Options)
         genotype = train.read_genotype(run)
         dataset = data.load(options.data, options.data_dir)
     try:

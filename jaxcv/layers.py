@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
-from jaxcv.functional._arguments import IntPair, Padding, pair
+from jaxcv.functional._arguments import IntPair, Padding, pair, positive
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -18,12 +18,6 @@ def _uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
     """Uniform in +-1 / sqrt(fan-in): PyTorch's default, which the published DARTS results start
     from. One compiled call, so that a network of many parameters is made quickly."""
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / jnp.sqrt(fan_in)
-
-
-def _positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}={size!r}; allowed is a positive int")
 
 
 class Conv2d(nnx.Module):
@@ -50,7 +44,7 @@ class Conv2d(nnx.Module):
         bias: bool = False,
         rngs: nnx.Rngs,
     ):
-        _positive(inputs=inputs, outputs=outputs, groups=groups)
+        positive(inputs=inputs, outputs=outputs, groups=groups)
         if inputs % groups or outputs % groups:
             raise ValueError(
                 f"groups={groups!r}; allowed is a common divisor of inputs={inputs} and "
@@ -89,7 +83,7 @@ class BatchNorm(nnx.Module):
     def __init__(
         self, channels: int, *, affine: bool = True, track: bool = True, momentum: float = 0.1
     ):
-        _positive(channels=channels)
+        positive(channels=channels)
         self.scale = nnx.Param(jnp.ones(channels)) if affine else nnx.data(None)
         self.offset = nnx.Param(jnp.zeros(channels)) if affine else nnx.data(None)
         self.mean = nnx.BatchStat(jnp.zeros(channels)) if track else nnx.data(None)
@@ -118,7 +112,7 @@ class Linear(nnx.Module):
     """``y = x kernel + bias`` on the last axis, initialised as ``Conv2d``."""
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        _positive(inputs=inputs, outputs=outputs)
+        positive(inputs=inputs, outputs=outputs)
         self.kernel = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))
         self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), inputs))
 

@@ -80,15 +80,14 @@ def run(
         config,
         key,
         count=train.size,
-        inputs=images.shape[-1],
+        image_shape=images.shape[1:],
         num_classes=int(labels.max()) + 1,
-        image_size=images.shape[1:3],
         augmentation=augmentation,
         mean=mean,
         std=std,
         mesh=mesh,
     )
-    history: list[dict[str, Any]] = [] if folder is None else folder.rows
+    history: list[dict[str, Any]] = []
 
     def end_epoch(state: SearchState) -> dict[str, Any]:
         mix = jax.device_get(search.mix(state))
@@ -106,11 +105,11 @@ def run(
         end_epoch=end_epoch,
         description="search",
         run=folder,
-        log=None if folder else history.append,
+        log=history.append,
         progress=progress,
     )
     genotype = discretize(space, jax.device_get(search.mix(state)))
     if folder is not None:
-        history = folder.rows
+        history = folder.rows  # those of before a resume too
         write_atomically(folder.path / "genotype.json", genotype.to_json())
     return Result(genotype, jax.device_get(state.alphas), history, jax.device_get(state.weights))

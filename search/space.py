@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxcv.blocks.operations import check_operation
+from jaxcv.functional._arguments import positive
 
 Alphas = dict[str, jax.Array]
 Mix = dict[str, jax.Array]
@@ -103,8 +104,7 @@ def darts(nodes: int = 4, primitives: tuple[str, ...] = PRIMITIVES) -> Space:
     Raises:
         ValueError: for nodes below 1 or an unknown operation.
     """
-    if not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"nodes={nodes!r}; allowed is a positive int")
+    positive(nodes=nodes)
     edges = tuple((source, node) for node in range(2, nodes + 2) for source in range(node))
     cell = CellSpace(edges, (tuple(primitives),) * len(edges))
     return Space({"normal": cell, "reduce": cell})

@@ -12,6 +12,7 @@ from flax import nnx
 from jax import lax
 
 from jaxcv.data import Augmentation, augment, epoch_order, random_batch
+from jaxcv.functional._arguments import positive
 from jaxcv.models.skeleton import CIFAR, check_images
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
@@ -55,9 +56,9 @@ class Config:
     """Of the architecture weights, added to their gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "layers", "epochs", "batch_size"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive int")
+        positive(
+            **{name: getattr(self, name) for name in ("channels", "layers", "epochs", "batch_size")}
+        )
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
@@ -108,9 +109,8 @@ def build(
     key: jax.Array,
     *,
     count: int,
-    inputs: int,
+    image_shape: tuple[int, int, int],
     num_classes: int,
-    image_size: tuple[int, int],
     augmentation: Augmentation,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -122,8 +122,8 @@ def build(
         space, config: what to search and how.
         key: of the whole search; every use folds a name and a step into it.
         count: images in the half that the weights learn from.
-        inputs, num_classes: channels of the images, classes of their labels.
-        image_size: (height, width) in pixels.
+        image_shape: (height, width, channels).
+        num_classes: number of classes.
         augmentation, mean, std: of the data set.
         mesh: devices to spread each batch over, if any.
 
@@ -136,10 +136,10 @@ def build(
             f"batch_size={config.batch_size!r}; allowed are 1 to {count}, half of the images"
         )
     make = functools.partial(
-        SearchNetwork, space, config.channels, config.layers, num_classes, inputs=inputs
+        SearchNetwork, space, config.channels, config.layers, num_classes, inputs=image_shape[-1]
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    check_images((config.batch_size, *image_size, inputs), inputs, CIFAR, auxiliary=False)
+    check_images((config.batch_size, *image_shape), image_shape[-1], CIFAR, auxiliary=False)
     relax = relaxation.softmax(space)
     schedule = cosine_by_epoch(
         config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch

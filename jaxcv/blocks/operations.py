@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
+from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d
 
 Operation = Callable[..., jax.Array]
@@ -233,8 +234,7 @@ def create_operation(
         ValueError: for an unknown name (with the nearest ones), channels below 1, another stride.
     """
     check_operation(name)
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"channels={channels!r}; allowed is a positive int")
+    positive(channels=channels)
     if stride not in (1, 2):
         raise ValueError(f"stride={stride!r}; allowed are 1 and 2")
     return OPERATIONS[name](channels, stride, affine=affine, track=track, rngs=rngs)

@@ -14,6 +14,13 @@ def image_batch(name: str, x: jax.Array) -> None:
         raise ValueError(f"{name} has shape {x.shape}; allowed is [batch, height, width, channels]")
 
 
+def positive(**sizes: int) -> None:
+    """Raises a ValueError for a size, named by its keyword, that is no positive int."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r}; allowed is a positive int")
+
+
 def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
     """An int or a pair as (height, width)."""
     both = (value, value) if isinstance(value, int) else tuple(value)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import FactorizedReduce, ReLUConvBN
+from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d, Linear
 
 
@@ -75,9 +76,7 @@ def places(
     Raises:
         ValueError: for numbers below 1.
     """
-    for name, value in (("channels", channels), ("layers", layers)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}; allowed is a positive int")
+    positive(channels=channels, layers=layers)
     stem = channels if skeleton.reduced_stem else _STEM_MULTIPLIER * channels
     before = last = stem
     reduced = skeleton.reduced_stem

@@ -50,7 +50,7 @@ def steps(folder: Path) -> list[int]:
 def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
     """The newest checkpoint that is undamaged, and its step; None if there is none.
 
-    A damaged one is reported as a warning, and removed, so that it is written again.
+    A damaged one is reported as a warning.
 
     Args:
         folder: the checkpoints' folder of a run.
@@ -65,11 +65,18 @@ def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
             warnings.warn(
                 f"checkpoint {step} is damaged ({reason}); the one before is used", stacklevel=2
             )
-            shutil.rmtree(folder / str(step), ignore_errors=True)
             continue
         values = [arrays[jax.tree_util.keystr(path)] for path, _ in leaves]
         return step, jax.tree.unflatten(structure, values)
     return None
+
+
+def clear_after(folder: Path, step: int | None) -> None:
+    """Removes what is not a whole checkpoint of at most ``step`` (None: everything): damaged ones,
+    and what a killed process left half-written. For the one run that writes there."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if step is None or not entry.name.isdecimal() or int(entry.name) > step:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _load(path: Path, like: Any) -> dict[str, np.ndarray]:

@@ -11,10 +11,12 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxcv.data import Augmentation, Split, augment, epoch_order, normalize
+from jaxcv.data import Augmentation, Split, augment, epoch_order
+from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
 from jaxcv.models import SKELETONS, CellNetwork
 from jaxcv.models.skeleton import check_images
+from jaxcv.training.evaluation import evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
@@ -56,9 +58,12 @@ class Config:
     def __post_init__(self) -> None:
         if self.skeleton not in SKELETONS:
             raise ValueError(f"skeleton={self.skeleton!r}; allowed are {', '.join(SKELETONS)}")
-        for name in ("channels", "layers", "epochs", "batch_size", "evaluate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive int")
+        positive(
+            **{
+                name: getattr(self, name)
+                for name in ("channels", "layers", "epochs", "batch_size", "evaluate_every")
+            }
+        )
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
@@ -211,25 +216,10 @@ def build(
 
         return lax.fori_loop(0, steps, step_once, state)
 
-    @jax.jit
+    evaluate_batches = evaluator(graph, mean, std, mesh)
+
     def evaluate(state: TrainState, batches: Any) -> dict[str, jax.Array]:
-        model = nnx.merge(graph, state.weights, state.statistics)
-
-        def add(sums: dict[str, jax.Array], batch: Any) -> tuple[dict[str, jax.Array], None]:
-            images, labels, mask = shard_batch(batch, mesh)
-            logits = model(normalize(images, mean, std))
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            right = logits.argmax(-1) == labels
-            return {
-                "count": sums["count"] + mask.sum(),
-                "loss": sums["loss"] + (losses * mask).sum(),
-                "accuracy": sums["accuracy"] + (right * mask).sum(),
-            }, None
-
-        zeros = dict.fromkeys(("count", "loss", "accuracy"), jnp.zeros(()))
-        sums, _ = lax.scan(add, zeros, batches)
-        count = sums.pop("count")
-        return {f"test_{name}": value / count for name, value in sums.items()}
+        return evaluate_batches(batches, state.weights, state.statistics)
 
     def model(state: TrainState) -> CellNetwork:
         return nnx.merge(graph, state.weights, state.statistics)

@@ -81,9 +81,10 @@ def fit(
     found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
     state = init() if found is None else found[1]
     step, total = int(state.step), epochs * steps_per_epoch
-    if run is not None:
+    if run is not None and folder is not None:
         run.begin()
         run.rewind(step)
+        checkpoint.clear_after(folder, None if found is None else step)
 
     def check(finite: bool, what: str) -> None:
         if not finite:

@@ -63,7 +63,8 @@ def run(
         epoch = step // training.steps_per_epoch
         row = {"learning_rate": float(training.learning_rate(step - 1))}
         if epoch % config.evaluate_every == 0 or epoch == config.epochs:
-            row |= {name: float(v) for name, v in training.evaluate(state, batches).items()}
+            for name, value in training.evaluate(state, batches).items():
+                row[f"test_{name}"] = float(value)
         return row
 
     state = fit(
@@ -114,7 +115,14 @@ def load(folder: Path | str) -> CellNetwork:
         ValueError: for a folder that holds no training, or none with an undamaged checkpoint.
     """
     run = Run.open(folder, "train")
-    training = _build(read_genotype(run), Config(**run.config["train"]), run.config["dataset"])
+    try:
+        config, dataset = Config(**run.config["train"]), run.config["dataset"]
+        training = _build(read_genotype(run), config, dataset)
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"folder={str(folder)!r} has a config.json that does not describe a training; allowed "
+            "is what create_run of this version writes"
+        ) from None
     found = checkpoint.restore_latest(run.path / "checkpoints", jax.eval_shape(training.init))
     if found is None:
         raise ValueError(

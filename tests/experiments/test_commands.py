@@ -97,6 +97,9 @@ def files(tmp_path):
         np.savez(tmp_path / name, train_images=images, train_labels=labels, test_images=images,
                  test_labels=labels)  # fmt: skip
     (tmp_path / "no_run").mkdir()
+    for kind in ("search", "train"):
+        (tmp_path / f"{kind}_run").mkdir()
+        (tmp_path / f"{kind}_run" / "config.json").write_text(json.dumps({"kind": kind}))
     (tmp_path / "file").write_text("")
     return tmp_path
 
@@ -125,6 +128,9 @@ def files(tmp_path):
         (["train", "--train.auxiliary-weight", "0.4"], "at least 29 by 29 in the cifar skeleton"),
         (["train", "--train.skeleton", "resnet"], "skeleton='resnet'; allowed are cifar, imagenet"),
         (["train", "--train.drop-path", "1"], "drop_path=1.0; allowed is a probability"),
+        (["search", "--resume", "search_run"], "config.json without the options of this command"),
+        (["search", "--resume", "train_run"], "holds a train run; allowed is a search run"),
+        (["evaluate", "train_run"], "config.json that does not describe a training"),
         (["evaluate", "no_run"], "folder='no_run' is no run folder"),
     ],
 )

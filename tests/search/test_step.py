@@ -27,9 +27,8 @@ def parts(config=CONFIG):
         config,
         jax.random.key(0),
         count=16,
-        inputs=3,
+        image_shape=(8, 8, 3),
         num_classes=4,
-        image_size=(8, 8),
         augmentation=Augmentation(pad=1, flip=True),
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
@@ -109,8 +108,9 @@ PARALLEL = textwrap.dedent(
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
     config = search.Config(channels=2, layers=1, epochs=2, batch_size=8)
-    step = build(search.darts(1), config, jax.random.key(0), count=16, inputs=3, num_classes=4,
-                 image_size=(8, 8), augmentation=Augmentation(), mean=(0.5,) * 3, std=(0.25,) * 3)
+    step = build(search.darts(1), config, jax.random.key(0), count=16, num_classes=4,
+                 image_shape=(8, 8, 3), augmentation=Augmentation(), mean=(0.5,) * 3,
+                 std=(0.25,) * 3)
     closest(step.update, step.init, [(images[0], labels[0]), (images[1], labels[1])])
     config = classification.Config(channels=2, layers=1, epochs=2, batch_size=8,
                                    auxiliary_weight=0.0)

@@ -83,6 +83,22 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path, damage):
     assert step == 5
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_reading_removes_nothing_and_the_writer_what_is_no_good(tmp_path):
+    for step in (5, 10):
+        checkpoint.save(tmp_path, step, STATE)
+    for file in [path for path in (tmp_path / "10").rglob("*") if path.is_file()]:
+        file.unlink()
+    (tmp_path / "15.half-written").mkdir()
+    names = {"5", "10", "15.half-written"}
+    assert checkpoint.restore_latest(tmp_path, STATE)[0] == 5
+    assert {path.name for path in tmp_path.iterdir()} == names
+    checkpoint.clear_after(tmp_path, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+    checkpoint.clear_after(tmp_path, None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_there_may_be_no_checkpoint(tmp_path):
     assert checkpoint.restore_latest(tmp_path / "none", STATE) is None
 
