@@ -1,43 +1,44 @@
 """The search network: every edge a mixture of its primitives (arXiv:1806.09055).
 
 All edges that leave a state read the same images, so they are computed together: their operations
-are stacked along a leading edge axis and run under ``vmap``. What has no parameters (pools, the
-identity) is then computed once for all of them. Batch norms keep no statistics, which makes the
-network a pure function of weights, images and mixing weights.
+are stacked along a leading edge axis. Separable convolutions, and what has no parameters (pools,
+the identity) and is therefore the same on all these edges, go into one fused function
+(``search.mixed``). Batch norms keep no statistics, which makes the network a pure function of
+weights, images and mixing weights.
 """
-
-import functools
-import operator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.blocks import create_operation
-from jaxcv.blocks.operations import Pool, Sequence, Zero
-from jaxcv.layers import BatchNorm, Linear
+from jaxcv.blocks import ReLUConvBN, create_operation
+from jaxcv.blocks.operations import Identity, Pool, Sequence, Zero
+from jaxcv.layers import Conv2d, Linear
 from jaxcv.models.skeleton import CIFAR, CellInputs, Place, Skeleton, Stem, check_images, classify
 from jaxcv.models.skeleton import places as plan
+from search.mixed import Stage, Static, mixed_edges
 from search.space import CellSpace, Mix, Space
 
 
-def _primitive(name: str, channels: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
-    operation = create_operation(name, channels, stride, affine=False, track=False, rngs=rngs)
-    if isinstance(operation, Pool):
-        # Without it a pool, the one primitive whose scale is that of its input, would win or lose
-        # by that scale alone.
-        return Sequence([operation, _Norm(channels)])
-    return operation
+def _separable_stages(operation: nnx.Module) -> list[ReLUConvBN]:
+    """The stages of a chain of separable convolutions; none for other operations."""
+    chain = operation.operations if isinstance(operation, Sequence) else [operation]
+    stages = [stage for stage in chain if isinstance(stage, ReLUConvBN) and _separable(stage)]
+    return stages if len(stages) == len(chain) else []
 
 
-class _Norm(nnx.Module):
-    """Batch norm without parameters or statistics."""
+def _separable(stage: ReLUConvBN) -> bool:
+    if len(stage.convolutions) != 2:
+        return False
+    depthwise, pointwise = stage.convolutions
+    window = pointwise.kernel.shape[-4:-2]
+    return depthwise.groups == depthwise.kernel.shape[-1] and window == (1, 1)
 
-    def __init__(self, channels: int):
-        self.norm = BatchNorm(channels, affine=False, track=False)
 
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        return self.norm(x)
+def _stage(depthwise: Conv2d) -> Stage:
+    stride, padding, dilation = depthwise.stride, depthwise.padding, depthwise.dilation
+    assert isinstance(stride, int) and isinstance(padding, int) and isinstance(dilation, int)
+    return Stage(stride, padding, dilation)
 
 
 class MixedEdges(nnx.Module):
@@ -61,26 +62,43 @@ class MixedEdges(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
+        def create(name: str) -> nnx.Module:
+            return create_operation(name, channels, stride, affine=False, track=False, rngs=rngs)
+
         self.operations = nnx.List(
-            jax.tree.map(
-                lambda *leaves: jnp.stack(leaves),
-                *(_primitive(name, channels, stride, rngs) for _ in range(edges)),
-            )
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *(create(name) for _ in range(edges)))
             for name in primitives
         )
 
-    def __call__(self, x: jax.Array, mix: jax.Array) -> jax.Array:
-        """[batch, height, width, C] and mix [E, P] to [E, batch, height', width', C]."""
-
-        def edge(operations: nnx.List, mix: jax.Array) -> jax.Array:
-            terms = [
-                mix[number].astype(x.dtype) * operation(x, train=True)
-                for number, operation in enumerate(operations)
-                if not isinstance(operation, Zero)
-            ]
-            return functools.reduce(operator.add, terms)
-
-        return jax.vmap(edge)(self.operations, mix)
+    def __call__(self, x: jax.Array, mix: jax.Array) -> list[jax.Array]:
+        """[batch, height, width, C] and mix [E, P] to E arrays [batch, height', width', C]."""
+        shared, normalized, shared_columns = [], [], []
+        branches, kernels, branch_columns = [], [], []
+        others: list[tuple[int, jax.Array]] = []
+        for column, operation in enumerate(self.operations):
+            if isinstance(operation, Zero):
+                continue
+            if stages := _separable_stages(operation):
+                pairs = [stage.convolutions for stage in stages]
+                branches.append(tuple(_stage(depthwise) for depthwise, _ in pairs))
+                kernels.append([(a.kernel[...], b.kernel[...]) for a, b in pairs])
+                branch_columns.append(column)
+            elif isinstance(operation, Identity | Pool):
+                shared.append(operation(x))
+                # Without a batch norm a pool, the one primitive whose scale is that of its input,
+                # would win or lose by that scale alone.
+                normalized.append(isinstance(operation, Pool))
+                shared_columns.append(column)
+            else:
+                y = jax.vmap(lambda operation: operation(x, train=True))(operation)
+                others.append((column, y))
+        static = Static(len(mix), tuple(normalized), tuple(branches))
+        columns = jnp.array(shared_columns + branch_columns, jnp.int32)
+        edges = mixed_edges(x, mix[:, columns], shared, kernels, static)
+        return [
+            edge + sum(mix[e, column].astype(x.dtype) * y[e] for column, y in others)
+            for e, edge in enumerate(edges)
+        ]
 
 
 class SearchCell(nnx.Module):

@@ -20,6 +20,7 @@ from torch_reference import SearchNetwork as TorchSearchNetwork
 from torch_reference import leaves
 
 from jaxcv.blocks import FactorizedReduce, ReLUConvBN
+from jaxcv.blocks.operations import Pool
 from jaxcv.layers import BatchNorm, Conv2d, Linear
 from jaxcv.models import CellNetwork
 from jaxcv.models.cell import Cell
@@ -63,6 +64,8 @@ def matches(ours: nnx.Module, theirs: torch.nn.Module) -> Iterator[Match]:
         yield from matches(ours.inputs.last, theirs.preprocess1)
         for mixed, (_, edges, columns) in zip(ours.mixed, ours.groups, strict=True):
             for operation, column in zip(mixed.operations, columns, strict=True):
+                if isinstance(operation, Pool):
+                    continue  # their batch norm beside it has nothing to copy
                 originals = [theirs.edges[edge][column] for edge in edges]
                 yield from _matched_layers(operation, originals, stacked=True)
     else:

@@ -10,19 +10,21 @@ The definition is ``lax.conv_general_dilated`` and its transposes, and every pla
 gets just that. On the CPU, the XLA of JAX 0.10 to 0.12 has two gaps that the forms here step
 around, with the same values: grouped convolutions run as scalar loops, and so does, inside a
 ``scan`` or ``fori_loop``, every convolution whose dimension order is not the canonical one, which
-is to say all derivatives.
+is to say all derivatives. A depthwise convolution is a C++ kernel there, if there is a compiler.
 """
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxcv.functional import native
 from jaxcv.functional._arguments import ExplicitPadding
 
 Member = Literal["result", "images", "kernel"]
@@ -183,6 +185,32 @@ def _pointwise(a: jax.Array, b: jax.Array, to: Member, g: Geometry) -> jax.Array
     return spread.at[..., ::down, ::across, :].set(read)
 
 
+def flat(g: Geometry) -> np.ndarray:
+    """A geometry as the numbers that the C++ kernels read."""
+    low = (g.padding[0][0], g.padding[1][0])
+    return np.array([*g.image, *g.result, *g.window, *g.stride, *low, *g.dilation])
+
+
+def _native() -> bool:
+    return native.load(native.HERE / "depthwise.cc", "jaxcv_depthwise")
+
+
+def _depthwise(a: jax.Array, b: jax.Array, to: Member, g: Geometry) -> jax.Array:
+    """The C++ kernel. It has one output for each channel, so images are repeated for several."""
+    outputs = b.shape[-1]
+    several = outputs // g.channels
+    if several > 1 and to != "images":
+        a = jnp.repeat(a, several, -1)
+    edges = a.ndim == 5
+    if not edges:
+        a, b = a[None], b[None]
+    shape = a.shape[:1] + _shape(a, b, to, g._replace(channels=outputs, groups=outputs))
+    call = jax.ffi.ffi_call("jaxcv_depthwise", jax.ShapeDtypeStruct(shape, a.dtype))
+    c = call(a, b, member=np.int64(get_args(Member).index(to)), window=flat(g))
+    c = c if edges else c[0]
+    return c if several == 1 or to != "images" else c.reshape(*c.shape[:-1], -1, several).sum(-1)
+
+
 def _everywhere(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> jax.Array:
     if a.ndim == 4:
         return _defined(a, b, to, geometry)
@@ -199,6 +227,13 @@ def _edges_to_channels(a: jax.Array) -> jax.Array:
 
 
 def _on_cpu(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> jax.Array:
+    depthwise = geometry.groups == geometry.channels > 1
+    if depthwise and a.dtype in (jnp.float32, jnp.bfloat16) and _native():
+        return _depthwise(a, b, to, geometry)
+    return _by_dense(a, b, to=to, geometry=geometry)
+
+
+def _by_dense(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> jax.Array:
     if geometry.window == (1, 1) and geometry.groups == 1 and geometry.padding == ((0, 0), (0, 0)):
         return _pointwise(a, b, to, geometry)
     dense = geometry.groups == 1 or geometry.channels <= _DENSE_CHANNELS
@@ -285,4 +320,4 @@ def _batch_kernels(x: jax.Array, kernels: jax.Array, g: Geometry) -> jax.Array:
 ad.defbilinear(convolution, _transpose_first, _transpose_second)
 batching.primitive_batchers[convolution] = _batch
 mlir.register_lowering(convolution, mlir.lower_fun(_everywhere, multiple_results=False))
-mlir.register_lowering(convolution, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu")
+native.register_lowering(convolution, _on_cpu, _by_dense)

@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import plain_supernet
 import pytest
 from flax import nnx
 
@@ -115,24 +116,15 @@ def test_impossible_spaces_are_refused(arguments, message):
 
 
 def test_edges_with_primitives_of_their_own_equal_a_sum_by_hand():
-    """A cell of MIXED, and the same from its modules taken apart edge by edge."""
     network = SearchNetwork(Space({"normal": MIXED, "reduce": MIXED}), 2, 1, 3, rngs=nnx.Rngs(0))
     cell: SearchCell = network.cells[0]
     random = np.random.default_rng(0)
     before, last = (jnp.asarray(random.normal(size=(2, 8, 8, 6)), jnp.float32) for _ in range(2))
     mix = jnp.asarray(random.random((5, len(MIXED.vocabulary))), jnp.float32)
 
-    states = dict(enumerate(cell.inputs(before, last, train=True)))
-    edges = {}
-    for mixed, (_, numbers, columns) in zip(cell.mixed, cell.groups, strict=True):
-        for position, edge in enumerate(numbers):
-            operations = jax.tree.map(lambda leaf, at=position: leaf[at], mixed.operations)
-            edges[edge] = list(zip(columns, operations, strict=True))
-    assert [len(edges[edge]) for edge in range(5)] == [len(names) for names in MIXED.primitives]
-    for edge, (source, node) in enumerate(MIXED.edges):
-        total = sum(mix[edge, k] * operation(states[source]) for k, operation in edges[edge])
-        states[node] = states[node] + total if node in states else total
-    expected = jnp.concatenate([states[2], states[3]], -1)
+    edges = plain_supernet.edges_of(cell)
+    assert [len(edges[edge][0]) for edge in range(5)] == [len(p) for p in MIXED.primitives]
+    expected = plain_supernet.run_cell(cell, MIXED, before, last, mix)
     np.testing.assert_allclose(cell(before, last, mix), expected, rtol=1e-4, atol=1e-5)
 
 
