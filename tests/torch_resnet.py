@@ -39,7 +39,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 in `groups` of `width` channels (for 64 `channels`), 1x1 to four times `channels`."""
+    """1x1, 3x3 in `groups` of `width` channels (for 64 `channels`), 1x1 to 4 x `channels`."""
 
     def __init__(
         self,

@@ -6,5 +6,14 @@ from jaxcv.blocks.operations import (
     ReLUConvBN,
     create_operation,
 )
+from jaxcv.blocks.residual import BasicBlock, Bottleneck, ResidualBlock
 
-__all__ = ["OPERATIONS", "FactorizedReduce", "ReLUConvBN", "create_operation"]
+__all__ = [
+    "OPERATIONS",
+    "BasicBlock",
+    "Bottleneck",
+    "FactorizedReduce",
+    "ReLUConvBN",
+    "ResidualBlock",
+    "create_operation",
+]

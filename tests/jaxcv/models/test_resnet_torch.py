@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx, traverse_util
 
-from jaxcv.blocks import BasicBlock, Bottleneck
-from jaxcv.models import ResNet, resnet18, resnet50
+from jaxcv.blocks import Bottleneck
+from jaxcv.models import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 
 torch = pytest.importorskip("torch")
 
@@ -65,19 +65,14 @@ def tree(ours, theirs, kind=nnx.Param, of=torch.clone):
     return traverse_util.unflatten_dict({path: read(path, each) for path, each in flat.items()})
 
 
-def pair(make, block, depths, inputs=3):
-    """Our network, abstract, and theirs with weights."""
+def compare(make, block, depths, shape):
+    """Training, with all gradients and moved statistics, then evaluation with these."""
     torch.manual_seed(0)
-    theirs = torch_resnet.ResNet(block, depths, CLASSES, inputs).double()
+    theirs = torch_resnet.ResNet(block, depths, CLASSES, shape[-1]).double()
     torch_weights.randomize(theirs, seed=1)
     ours = nnx.eval_shape(
-        lambda: make(CLASSES, inputs=inputs, dtype=jnp.float64, rngs=nnx.Rngs(0))
+        lambda: make(CLASSES, inputs=shape[-1], dtype=jnp.float64, rngs=nnx.Rngs(0))
     )
-    return ours, theirs
-
-
-def compare(ours, theirs, shape):
-    """Training, with all gradients and moved statistics, then evaluation with these."""
     graph, _ = nnx.split(ours)
     weights, statistics = tree(ours, theirs), tree(ours, theirs, nnx.BatchStat)
     random = np.random.default_rng(0)
@@ -108,9 +103,40 @@ def compare(ours, theirs, shape):
         torch_weights.close(evaluated, theirs.eval()(their_x).numpy())
 
 
-def test_resnet18():
-    compare(*pair(resnet18, torch_resnet.BasicBlock, (2, 2, 2, 2)), (2, 64, 64, 3))
+@pytest.mark.parametrize("shape", [(2, 64, 64, 3), (3, 45, 67, 1)])
+def test_resnet18(shape):
+    compare(resnet18, torch_resnet.BasicBlock, (2, 2, 2, 2), shape)
 
 
 def test_resnet50():
-    compare(*pair(resnet50, torch_resnet.Bottleneck, (3, 4, 6, 3)), (2, 64, 64, 3))
+    compare(resnet50, torch_resnet.Bottleneck, (3, 4, 6, 3), (2, 64, 64, 3))
+
+
+@pytest.mark.parametrize("options", [{"stride_first": True}, {"groups": 4, "width": 9}])
+def test_bottlenecks_of_other_form(options):
+    depths = (1, 2)
+    compare(
+        functools.partial(ResNet, functools.partial(Bottleneck, **options), depths),
+        functools.partial(torch_resnet.Bottleneck, **options),
+        depths,
+        (2, 21, 30, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "block", "depths"),
+    [
+        (resnet18, torch_resnet.BasicBlock, (2, 2, 2, 2)),
+        (resnet34, torch_resnet.BasicBlock, (3, 4, 6, 3)),
+        (resnet50, torch_resnet.Bottleneck, (3, 4, 6, 3)),
+        (resnet101, torch_resnet.Bottleneck, (3, 4, 23, 3)),
+        (resnet152, torch_resnet.Bottleneck, (3, 8, 36, 3)),
+    ],
+)
+def test_every_variable_has_its_name_in_torchvision(make, block, depths):
+    with torch.device("meta"):
+        theirs = torch_resnet.ResNet(block, depths, CLASSES)
+    ours = nnx.state(nnx.eval_shape(lambda: make(CLASSES, rngs=nnx.Rngs(0))))
+    names = [their_name(path) for path in traverse_util.flatten_dict(nnx.to_pure_dict(ours))]
+    expected = [name for name in theirs.state_dict() if not name.endswith("num_batches_tracked")]
+    assert sorted(names) == sorted(expected)
