@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import search
 from experiments import cli, train
@@ -14,6 +15,7 @@ from experiments.environment import environment
 from experiments.presets import CLASSIFICATION, SEARCH
 from experiments.report import write_report
 from jaxcv import data
+from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
 from jaxcv.training import classification
 from jaxcv.training.run import Run, write_atomically
@@ -32,6 +34,9 @@ class Options:
     """Where the run goes: metrics, checkpoints, genotype, pictures, report."""
     seed: int = 0
     """Of everything random."""
+    seeds: int = 1
+    """How many searches to run at once, in one program, with this seed and those that follow; the
+    one that ends with the best accuracy on its validation half is kept."""
     random_cells: int = 0
     """How many random cells to train in the same way, to compare with."""
     then_train: bool = True
@@ -40,6 +45,7 @@ class Options:
     train: classification.Config = field(default_factory=classification.Config)
 
     def __post_init__(self) -> None:
+        positive(seeds=self.seeds)
         if self.random_cells < 0:
             raise ValueError(f"random_cells={self.random_cells!r}; allowed is at least 0")
 
@@ -69,15 +75,7 @@ def command(arguments: Sequence[str]) -> None:
     space = search.darts()
     key = jax.random.key(options.seed)
     try:
-        found = search.run(
-            space,
-            *dataset.train,
-            options.search,
-            key,
-            augmentation=dataset.augmentation,
-            statistics=(dataset.mean, dataset.std),
-            folder=run,
-        )
+        found = _search(run, space, dataset, options)
         print(found.genotype)
         results: list[dict[str, Any]] = []
         _report(run, options, found, space, results, finished=not options.then_train)
@@ -100,6 +98,28 @@ def command(arguments: Sequence[str]) -> None:
             f"{stop or 'Stopped'}. Go on with: python -m experiments.search --resume {run.path}"
         ) from None
     print(f"report: {run.path / 'report.html'}")
+
+
+def _search(
+    run: Run, space: search.Space, dataset: data.Dataset, options: Options
+) -> search.Result:
+    arguments = (space, *dataset.train, options.search)
+    settings: dict[str, Any] = {
+        "augmentation": dataset.augmentation,
+        "statistics": (dataset.mean, dataset.std),
+        "folder": run,
+    }
+    if options.seeds == 1:
+        return search.run(*arguments, jax.random.key(options.seed), **settings)
+    seeds = range(options.seed, options.seed + options.seeds)
+    keys = jax.vmap(jax.random.key)(jnp.array(seeds))
+    results = search.run_many(*arguments, keys, **settings)
+    best = search.best(results)
+    print(f"{'seed':>6} {'validation accuracy':>20}")
+    for number, result in enumerate(results):
+        kept = "  kept" if number == best else ""
+        print(f"{seeds[number]:>6} {result.history[-1]['valid_accuracy']:>20.2%}{kept}")
+    return results[best]
 
 
 def _train(

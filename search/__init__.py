@@ -3,7 +3,7 @@
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
 from search.discretize import discretize, random_genotype
-from search.runner import Result, run
+from search.runner import Result, best, run, run_many
 from search.space import CellSpace, Space, darts
 from search.step import Config
 from search.supernet import SearchNetwork
@@ -16,8 +16,10 @@ __all__ = [
     "Result",
     "SearchNetwork",
     "Space",
+    "best",
     "darts",
     "discretize",
     "random_genotype",
     "run",
+    "run_many",
 ]

@@ -1,5 +1,7 @@
-"""A whole search as one call: halves, epochs, discretization."""
+"""A whole search, or several, as one call: halves, epochs, discretization."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +12,7 @@ from jaxcv.data import Augmentation, channel_statistics, check_split, split_halv
 from jaxcv.genotype import Genotype
 from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
+from jaxcv.training.randomness import Keys
 from jaxcv.training.run import Run, write_atomically
 from search.discretize import discretize
 from search.space import Space
@@ -70,16 +73,71 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     key = jax.random.key(0) if key is None else key
+    if key.ndim:
+        raise ValueError(f"key has shape {key.shape}; allowed is one key; run_many takes several")
+    return _run(space, images, labels, config, key, augmentation, statistics, folder, progress)[0]
+
+
+def run_many(
+    space: Space,
+    images: np.ndarray,
+    labels: np.ndarray,
+    config: Config,
+    keys: jax.Array,
+    *,
+    augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    folder: Run | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Searches from several keys at once, in one program; each as ``run`` does from its key.
+
+    Args:
+        keys: S JAX random keys.
+        space, images, labels, config, augmentation, statistics, folder, progress: as for ``run``.
+            The folder gets the genotype of the search whose last epoch classified the validation
+            half best, and of each search, ``genotype_<number>.json``.
+
+    Returns:
+        S results, in the order of the keys.
+
+    Raises:
+        As ``run``.
+    """
+    if keys.ndim != 1 or not len(keys):
+        raise ValueError(f"keys has shape {keys.shape}; allowed is [searches], at least one")
+    return _run(space, images, labels, config, keys, augmentation, statistics, folder, progress)
+
+
+def best(results: Sequence[Result]) -> int:
+    """Which of several searches classified its validation half best, in its last epoch."""
+    return int(np.argmax([result.history[-1]["valid_accuracy"] for result in results]))
+
+
+def _run(
+    space: Space,
+    images: np.ndarray,
+    labels: np.ndarray,
+    config: Config,
+    key: jax.Array,
+    augmentation: Augmentation,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    folder: Run | None,
+    progress: bool,
+) -> list[Result]:
     images, labels = check_split("images", "labels", images, labels)
     mean, std = channel_statistics(images) if statistics is None else statistics
     mesh = data_mesh(config.batch_size)
-    train, valid = split_halves(jax.random.fold_in(key, 0), len(images))
+    halves = functools.partial(split_halves, count=len(images))
+    several = key.ndim == 1
+    half_keys = jax.vmap(lambda key: Keys(key)("halves"))(key) if several else Keys(key)("halves")
+    train, valid = (jax.vmap(halves) if several else halves)(half_keys)
     data = replicate(Images(jnp.asarray(images), jnp.asarray(labels), train, valid), mesh)
     search = build(
         space,
         config,
         key,
-        count=train.size,
+        count=train.shape[-1],
         image_shape=images.shape[1:],
         num_classes=int(labels.max()) + 1,
         augmentation=augmentation,
@@ -101,15 +159,32 @@ def run(
         lambda state, steps: search.advance(replicate(state, mesh), data, steps),
         epochs=config.epochs,
         steps_per_epoch=search.steps_per_epoch,
-        images_per_step=2 * config.batch_size,
+        images_per_step=2 * config.batch_size * key.size,
         end_epoch=end_epoch,
         description="search",
         run=folder,
         log=history.append,
         progress=progress,
     )
-    genotype = discretize(space, jax.device_get(search.mix(state)))
     if folder is not None:
         history = folder.rows  # those of before a resume too
-        write_atomically(folder.path / "genotype.json", genotype.to_json())
-    return Result(genotype, jax.device_get(state.alphas), history, jax.device_get(state.weights))
+    found = jax.device_get((search.mix(state), state.alphas, state.weights))
+    if not several:
+        found = jax.tree.map(lambda array: array[None], found)
+    results = []
+    for number in range(key.size):
+        mix, alphas, weights = jax.tree.map(lambda array, n=number: array[n], found)
+        rows = [_row_of(row, number) for row in history] if several else history
+        results.append(Result(discretize(space, mix), alphas, rows, weights))
+    if folder is not None:
+        for number, result in enumerate(results if several else ()):
+            write_atomically(folder.path / f"genotype_{number}.json", result.genotype.to_json())
+        write_atomically(folder.path / "genotype.json", results[best(results)].genotype.to_json())
+    return results
+
+
+def _row_of(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """One search's part of a row of metrics of several."""
+    own = {name: value[number] for name, value in row.items() if isinstance(value, list)}
+    mix = {kind: values[number] for kind, values in row["mix"].items()}
+    return {**row, **own, "mix": mix}

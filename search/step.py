@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,8 @@ class Config:
     """Decay of their squares' mean."""
     alpha_weight_decay: float = 1e-3
     """Of the architecture weights, added to their gradient."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in; parameters, batch statistics and losses are float32."""
 
     def __post_init__(self) -> None:
         positive(
@@ -69,7 +71,8 @@ METRICS = ("loss", "accuracy", "valid_loss", "valid_accuracy")
 
 
 class SearchState(NamedTuple):
-    """All that a search carries from step to step."""
+    """All that a search carries from step to step. Of S searches at once every array but the step
+    has a leading axis [S]."""
 
     step: jax.Array
     weights: Any
@@ -80,7 +83,8 @@ class SearchState(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Device-resident images, uint8 [N, H, W, C], labels [N], and the rows of the two halves."""
+    """Device-resident images, uint8 [N, H, W, C], labels [N], and the rows of the two halves, which
+    are [S, N / 2] for S searches at once."""
 
     images: jax.Array
     labels: jax.Array
@@ -120,7 +124,8 @@ def build(
 
     Args:
         space, config: what to search and how.
-        key: of the whole search; every use folds a name and a step into it.
+        key: of the whole search; every use folds a name and a step into it. An array of S keys is
+            S searches at once, in one program.
         count: images in the half that the weights learn from.
         image_shape: (height, width, channels).
         num_classes: number of classes.
@@ -136,7 +141,13 @@ def build(
             f"batch_size={config.batch_size!r}; allowed are 1 to {count}, half of the images"
         )
     make = functools.partial(
-        SearchNetwork, space, config.channels, config.layers, num_classes, inputs=image_shape[-1]
+        SearchNetwork,
+        space,
+        config.channels,
+        config.layers,
+        num_classes,
+        inputs=image_shape[-1],
+        dtype=jnp.dtype(config.dtype),
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     check_images((config.batch_size, *image_shape), image_shape[-1], CIFAR, auxiliary=False)
@@ -154,9 +165,16 @@ def build(
         optax.adam(config.alpha_learning_rate, b1=config.alpha_beta1, b2=config.alpha_beta2),
     )
 
-    keys = Keys(key)
+    # What of a state and of the images differs among searches.
+    each = SearchState._make((None, 0, 0, 0, 0, 0))
+    halves = Images._make((None, None, 0, 0))
 
-    def init() -> SearchState:
+    def over_searches(function: Callable[..., Any], axes: Any, results: Any) -> Callable[..., Any]:
+        mapped = jax.vmap(function, (0, *axes), results) if key.ndim else function
+        return lambda *arguments: mapped(key, *arguments)
+
+    def init(key: jax.Array) -> SearchState:
+        keys = Keys(key)
         network = make(rngs=nnx.Rngs(keys("weights")))
         weights = nnx.to_pure_dict(nnx.state(network))
         alphas = space.init_alphas(keys("alphas"))
@@ -169,8 +187,14 @@ def build(
             {name: jnp.zeros(()) for name in METRICS},
         )
 
-    def update(state: SearchState, train: Batch, valid: Batch) -> SearchState:
-        step, weights, alphas = state.step, state.weights, state.alphas
+    def init_all() -> SearchState:
+        if not key.ndim:
+            return init(key)
+        states = [init(one) for one in key]
+        return jax.tree.map(lambda *a: jnp.stack(a), *states)._replace(step=states[0].step)
+
+    def update(key: jax.Array, state: SearchState, train: Batch, valid: Batch) -> SearchState:
+        keys, step, weights, alphas = Keys(key), state.step, state.weights, state.alphas
 
         def loss(weights: Any, alphas: Alphas, batch: Batch) -> tuple[jax.Array, jax.Array]:
             images, labels = batch
@@ -199,8 +223,8 @@ def build(
         images = augment(key, data.images[rows], augmentation, mean, std)
         return shard_batch((images, data.labels[rows]), mesh)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: SearchState, data: Images, steps: jax.Array) -> SearchState:
+    def advance(key: jax.Array, state: SearchState, data: Images, steps: jax.Array) -> SearchState:
+        keys = Keys(key)
         order = epoch_order(keys("order"), state.step // steps_per_epoch, data.train.size)
 
         def step_once(_: jax.Array, state: SearchState) -> SearchState:
@@ -209,6 +233,7 @@ def build(
             train = data.train[lax.dynamic_slice(order, (start,), (size,))]
             valid = data.valid[random_batch(keys("valid rows", step), data.valid.size, size)]
             return update(
+                key,
                 state,
                 batch(data, train, keys("train images", step)),
                 batch(data, valid, keys("valid images", step)),
@@ -216,8 +241,14 @@ def build(
 
         return lax.fori_loop(0, steps, step_once, state)
 
-    @jax.jit
-    def mix(state: SearchState) -> Mix:
-        return relax(state.alphas, keys("mix", state.step), state.step)
+    def mix(key: jax.Array, state: SearchState) -> Mix:
+        return relax(state.alphas, Keys(key)("mix", state.step), state.step)
 
-    return Search(init, jax.jit(update), advance, mix, schedule, steps_per_epoch)
+    return Search(
+        init_all,
+        jax.jit(over_searches(update, (each, 0, 0), each)),
+        jax.jit(over_searches(advance, (each, halves, None), each), donate_argnums=0),
+        jax.jit(over_searches(mix, (each,), 0)),
+        schedule,
+        steps_per_epoch,
+    )

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,8 @@ class Config:
     """Side of the square that is cut out of training images, in pixels; 0 for none."""
     evaluate_every: int = 1
     """Epochs between evaluations on the test images."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in; parameters, batch statistics and losses are float32."""
 
     def __post_init__(self) -> None:
         if self.skeleton not in SKELETONS:
@@ -114,6 +116,7 @@ def network(
         num_classes,
         inputs=inputs,
         auxiliary=config.auxiliary_weight > 0,
+        dtype=jnp.dtype(config.dtype),
         rngs=rngs,
     )
 

@@ -1,6 +1,5 @@
 """The loop around a compiled chunk of steps: progress, metrics, checkpoints, Ctrl-C, resume."""
 
-import math
 import signal
 import sys
 import time
@@ -23,7 +22,8 @@ _CHECKPOINT_SECONDS = 300.0
 
 
 class State(Protocol):
-    """What the loop asks of a state: the steps taken, and this epoch's sums of metrics."""
+    """What the loop asks of a state: the steps taken, and this epoch's sums of metrics, each a
+    scalar or, where several runs are one program, one number a run."""
 
     @property
     def step(self) -> jax.Array: ...
@@ -121,15 +121,15 @@ def fit(
             started = time.monotonic()
             steps = min(chunk, steps_per_epoch - step % steps_per_epoch)
             state = advance(state, steps)
-            sums = {name: float(value) for name, value in jax.device_get(state.sums).items()}
+            sums = jax.device_get(state.sums)
             step, counted = step + steps, counted + steps
             now = time.monotonic()
             taken = (step - 1) % steps_per_epoch + 1
-            means = {name: value / taken for name, value in sums.items()}
-            check(all(math.isfinite(value) for value in means.values()), "the loss")
+            means = {name: np.asarray(value, float) / taken for name, value in sums.items()}
+            check(all(np.isfinite(value).all() for value in means.values()), "the loss")
             speed = steps * images_per_step / (now - started)
             epoch = (step - 1) // steps_per_epoch + 1
-            shown = {name: f"{value:.3f}" for name, value in means.items()}
+            shown = {name: f"{value.mean():.3f}" for name, value in means.items()}
             bar.set_postfix({"epoch": epoch, **shown, "img/s": f"{speed:.0f}"}, refresh=False)
             bar.update(steps)
             chunk = _next_chunk(steps, now - started)
@@ -138,7 +138,7 @@ def fit(
                 row = {
                     "epoch": epoch,
                     "step": step,
-                    **means,
+                    **{name: value.tolist() for name, value in means.items()},
                     "seconds": round(seconds, 3),
                     "images_per_second": round(counted * images_per_step / seconds, 1),
                     **end_epoch(state),

@@ -151,3 +151,27 @@ def test_a_batch_larger_than_half_of_the_images_is_refused():
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}={value}; allowed is a positive int"):
         search.Config(**{name: value})
+
+
+def test_several_searches_in_one_program_are_the_single_ones():
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (40, 8, 8, 3), np.uint8)
+    labels = random.integers(0, 4, 40)
+    keys = jax.random.split(jax.random.key(3), 3)
+    # One epoch of five steps.
+    config = search.Config(channels=2, layers=1, epochs=1, batch_size=4)
+    arguments = (search.darts(1), pictures, labels, config)
+    together = search.run_many(*arguments, keys, progress=False)
+    assert len({str(result.weights["classifier"]["kernel"]) for result in together}) == 3
+    for key, several in zip(keys, together, strict=True):
+        single = search.run(*arguments, key, progress=False)
+        assert several.genotype == single.genotype
+        assert len(single.history) == len(several.history) == 1
+        for name in ("loss", "accuracy", "valid_loss", "valid_accuracy"):
+            assert several.history[0][name] == pytest.approx(single.history[0][name], rel=1e-4)
+        for a, b in zip(
+            jax.tree.leaves((several.alphas, several.weights)),
+            jax.tree.leaves((single.alphas, single.weights)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
