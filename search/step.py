@@ -190,7 +190,7 @@ def build(
     def init_all() -> SearchState:
         if not key.ndim:
             return init(key)
-        states = [init(one) for one in key]
+        states = [init(key[number]) for number in range(len(key))]
         return jax.tree.map(lambda *a: jnp.stack(a), *states)._replace(step=states[0].step)
 
     def update(key: jax.Array, state: SearchState, train: Batch, valid: Batch) -> SearchState:

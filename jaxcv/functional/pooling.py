@@ -1,11 +1,12 @@
 """Pooling as pure functions on images [batch, height, width, channels]."""
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
 from jaxcv.functional._arguments import (
-    ExplicitPadding,
     IntPair,
     Padding,
     explicit_padding,
@@ -13,6 +14,8 @@ from jaxcv.functional._arguments import (
     output_size,
     pair,
 )
+from jaxcv.functional._convolution import Geometry
+from jaxcv.functional._pooling import pool
 
 
 def max_pool2d(
@@ -32,8 +35,7 @@ def max_pool2d(
     Raises:
         ValueError: for an input that is no batch of images, or a window larger than it.
     """
-    size, step, pads = _geometry(x, window, stride, padding)
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *size, 1), (1, *step, 1), _full(pads))
+    return pool(x, "max", _geometry(x, window, stride, padding))
 
 
 def avg_pool2d(
@@ -57,13 +59,12 @@ def avg_pool2d(
     Raises:
         ValueError: as ``max_pool2d``.
     """
-    size, step, pads = _geometry(x, window, stride, padding)
-    window_, step_ = (1, *size, 1), (1, *step, 1)
-    total = lax.reduce_window(x, 0.0, lax.add, window_, step_, _full(pads))
+    geometry = _geometry(x, window, stride, padding)
+    total = pool(x, "sum", geometry)
     if count_include_pad:
-        return total / (size[0] * size[1])
-    inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    return total / lax.reduce_window(inside, 0.0, lax.add, window_, step_, _full(pads))
+        return total / math.prod(geometry.window)
+    rows, columns = (_pixels_inside(geometry, axis) for axis in range(2))
+    return total / jnp.asarray(rows[:, None, None] * columns[:, None], x.dtype)
 
 
 def global_avg_pool2d(x: jax.Array) -> jax.Array:
@@ -72,17 +73,19 @@ def global_avg_pool2d(x: jax.Array) -> jax.Array:
     return x.mean((1, 2))
 
 
-def _geometry(
-    x: jax.Array, window: IntPair, stride: IntPair | None, padding: Padding
-) -> tuple[tuple[int, int], tuple[int, int], ExplicitPadding]:
+def _geometry(x: jax.Array, window: IntPair, stride: IntPair | None, padding: Padding) -> Geometry:
     image_batch("x", x)
     size = pair("window", window)
     step = size if stride is None else pair("stride", stride)
     image = (x.shape[1], x.shape[2])
     pads = explicit_padding(padding, image, size, step)
-    output_size("x", image, size, step, pads)
-    return size, step, pads
+    result = output_size("x", image, size, step, pads)
+    channels = x.shape[-1]
+    return Geometry(channels, image, result, size, step, pads, (1, 1), channels)
 
 
-def _full(pads: ExplicitPadding) -> tuple[tuple[int, int], ...]:
-    return ((0, 0), *pads, (0, 0))
+def _pixels_inside(g: Geometry, axis: int) -> np.ndarray:
+    """For each window along an axis, how many of its pixels are not padding."""
+    start = np.arange(g.result[axis]) * g.stride[axis] - g.padding[axis][0]
+    end = np.minimum(start + g.window[axis], g.image[axis])
+    return end - np.maximum(start, 0)

@@ -46,7 +46,12 @@ def load(source: Path, *targets: str) -> bool:
 @functools.cache
 def _load(source: Path, targets: tuple[str, ...]) -> bool:
     try:
-        library = ctypes.CDLL(str(_built(source)))
+        path = _built(source)
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:  # damaged: once more
+            path.unlink()
+            library = ctypes.CDLL(str(_built(source)))
     except (OSError, subprocess.SubprocessError) as error:
         _LOG.info("no C++ kernels of %s: %s", source.name, error)
         return False
