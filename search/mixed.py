@@ -11,6 +11,7 @@ any order, forward and reverse, agree with it.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcv import functional
+from jaxcv.analysis import MULTIPLY_ADDS
 from jaxcv.functional import native
 from jaxcv.functional._convolution import Geometry, flat
 
@@ -376,6 +378,24 @@ def _definition_jvp(
     )
 
 
+def _multiply_adds(equation: Any) -> int:
+    """Of all stages once; what the backward pass computes again is not counted."""
+    arguments = [variable.aval for variable in equation.invars]
+    x, static = arguments[0], equation.params["static"]
+    pixels = static.edges * x.shape[0] * x.shape[1]
+    return sum(
+        pixels * math.prod(window.result) * window.channels
+        * (math.prod(window.window) + window.channels)
+        for window in _windows(arguments, static)
+    )  # fmt: skip
+
+
+def _backward_multiply_adds(equation: Any) -> int:
+    return (2 if equation.params["weights"] else 1) * _multiply_adds(equation)
+
+
+MULTIPLY_ADDS[_forward.name] = _multiply_adds
+MULTIPLY_ADDS[_backward.name] = _backward_multiply_adds
 ad.primitive_jvps[_forward] = _forward_jvp
 ad.primitive_transposes[_tangent] = _tangent_transpose
 ad.primitive_jvps[_tangent] = functools.partial(_definition_jvp, _tangent_definition)

@@ -2,9 +2,9 @@
 
 A sum of windows is linear, and so is its transpose, which spreads. A maximum is not; its derivative
 picks the entry of a tangent at the place of the largest value, which is linear in the tangent, and
-whose transpose puts a gradient there. These five are closed under differentiation. The definition of
-each is ``lax.reduce_window`` or a derivative of it, of which the XLA of JAX 0.10 to 0.12 makes scalar
-loops on the CPU.
+whose transpose puts a gradient there. These five are closed under differentiation. The definition
+of each is ``lax.reduce_window`` or a derivative of it, of which the XLA of JAX 0.10 to 0.12 makes
+scalar loops on the CPU.
 """
 
 import functools

@@ -11,6 +11,7 @@ from flax import nnx
 
 import search
 from jaxcv import functional
+from jaxcv.analysis import count_multiply_adds
 from search.mixed import Stage, Static, mixed_edges
 from search.supernet import SearchNetwork
 
@@ -222,3 +223,15 @@ def test_the_network_is_as_near_to_its_plain_form_in_float64_as_that_is_in_float
 
     assert max(errors(ours)) < 2 * max(errors(theirs)) < 2e-3
     assert np.median(errors(ours)) < 2 * np.median(errors(theirs)) < 2e-4
+
+
+def test_multiply_adds_are_those_of_the_formula():
+    arguments, static, gradients = case(2, 3, 6, 6, 4, 2)
+    pixels = 2 * 3 * 3 * 3  # edges, images, and pixels of a result
+    forward = pixels * 4 * sum(window**2 + 4 for window in (3, 3, 5, 5, 5))
+    assert count_multiply_adds(lambda a: fused(a, static), arguments) == forward
+
+    def backward(arguments):
+        return jax.vjp(lambda a: fused(a, static), arguments)[1](gradients)
+
+    assert count_multiply_adds(backward, arguments) == 3 * forward

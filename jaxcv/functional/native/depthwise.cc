@@ -18,59 +18,95 @@ thread_local Arena arena;
 thread_local Arena shared_arena;
 
 struct Sizes {
-  int edges, batch, channels, blocks;
+  int edges, batch, channels;
   Window window;
 
   int image() const { return window.image[0] * window.image[1] * channels; }
   int result() const { return window.result[0] * window.result[1] * channels; }
 };
 
-// One block of channels of an image as a plane, and back.
+// The channels that a task takes on: all, so that memory is read in order, unless that would leave
+// threads idle.
+struct Slice {
+  int first, channels, blocks;
+
+  static int number(const Sizes& s, int tasks, int threads) {
+    return tasks < 2 * threads ? blocks_of(s.channels) : 1;
+  }
+  static Slice make(const Sizes& s, int which, int number) {
+    if (number == 1) return {0, s.channels, blocks_of(s.channels)};
+    const int first = which * kLanes;
+    return {first, std::min(kLanes, s.channels - first), 1};
+  }
+};
+
+// Rows of an image [height, width, all channels], from the slice's first channel on, to a plane.
 template <class T>
-void read_plane(const T* from, int channels, int count, const Plane& plane, int rows, int columns) {
-  for (int i = 0; i < rows; ++i)
+void read_rows(const T* from, int channels, const Slice& slice, const Plane& plane, int columns) {
+  for (int i = 0; i < plane.rows; ++i)
     for (int j = 0; j < columns; ++j)
-      store(plane.at(0, i, j), load(from + (i * columns + j) * channels, count));
+      for (int b = 0; b < slice.blocks; ++b)
+        store(plane.at(b, i, j), load(from + (i * columns + j) * channels + b * kLanes,
+                                      slice.channels - b * kLanes));
 }
 
 template <class T>
-void write_row(const float* row, T* to, int channels, int count, int columns) {
-  for (int j = 0; j < columns; ++j) store(to + j * channels, load(row + j * kLanes), count);
+void write_row(const float* row, int row_block, T* to, int channels, const Slice& slice,
+               int columns) {
+  for (int j = 0; j < columns; ++j)
+    for (int b = 0; b < slice.blocks; ++b)
+      store(to + j * channels + b * kLanes, load(row + size_t(b) * row_block + j * kLanes),
+            slice.channels - b * kLanes);
+}
+
+// The slice of a kernel [taps, all channels] in blocks.
+template <class T>
+float* read_kernel(const T* kernel, const Sizes& s, const Slice& slice) {
+  const int taps = s.window.taps();
+  float* const packed = arena.take(slice.blocks * taps * kLanes);
+  for (int b = 0; b < slice.blocks; ++b)
+    for (int tap = 0; tap < taps; ++tap)
+      store(packed + (b * taps + tap) * kLanes,
+            load(kernel + tap * s.channels + slice.first + b * kLanes,
+                 slice.channels - b * kLanes));
+  return packed;
 }
 
 template <class T>
 void results_and_images(ffi::ThreadPool& pool, const Sizes& s, Member member, const T* a,
                         const T* kernel, T* c) {
   const Window& w = s.window;
-  share(pool, s.edges * s.batch * s.blocks, [&](int unit) {
+  const int images = s.edges * s.batch;
+  const int slices = Slice::number(s, images, static_cast<int>(pool.num_threads()));
+  share(pool, images * slices, [&](int unit) {
     arena.reset();
     std::vector<Tap> taps;
-    const int block = unit % s.blocks, image = unit / s.blocks, edge = image / s.batch;
-    const int start = block * kLanes, count = s.channels - start;
-    float* packed = arena.take(w.taps() * kLanes);
-    for (int tap = 0; tap < w.taps(); ++tap)
-      store(packed + tap * kLanes,
-            load(kernel + (size_t(edge) * w.taps() + tap) * s.channels + start, count));
+    const Slice slice = Slice::make(s, unit % slices, slices);
+    const int image = unit / slices;
+    const float* const packed =
+        read_kernel(kernel + size_t(image / s.batch) * w.taps() * s.channels, s, slice);
     if (member == kResult) {
-      const Plane x = Plane::make(arena, 1, w.image[0], w.image[1], w.left(), w.right());
-      read_plane(a + size_t(image) * s.image() + start, s.channels, count, x, w.image[0],
-                 w.image[1]);
-      float* row = arena.take(w.result[1] * kLanes);
-      T* to = c + size_t(image) * s.result() + start;
+      const Plane x =
+          Plane::make(arena, slice.blocks, w.image[0], w.image[1], w.left(), w.right());
+      read_rows(a + size_t(image) * s.image() + slice.first, s.channels, slice, x, w.image[1]);
+      const int size = w.result[1] * kLanes;
+      float* const row = arena.take(slice.blocks * size);
+      T* const to = c + size_t(image) * s.result() + slice.first;
       for (int i = 0; i < w.result[0]; ++i) {
-        depthwise_row(w, x, packed, i, row, 0, taps);
-        write_row(row, to + i * w.result[1] * s.channels, s.channels, count, w.result[1]);
+        depthwise_row(w, x, packed, i, row, size, taps);
+        write_row(row, size, to + i * w.result[1] * s.channels, s.channels, slice, w.result[1]);
       }
     } else {
-      const Plane y = Plane::make(arena, 1, w.result[0], w.result[1], w.reach(), w.reach());
-      const Plane x = Plane::make(arena, 1, w.image[0], w.image[1], 0, 0);
-      read_plane(a + size_t(image) * s.result() + start, s.channels, count, y, w.result[0],
-                 w.result[1]);
+      const Plane y =
+          Plane::make(arena, slice.blocks, w.result[0], w.result[1], w.reach(), w.reach());
+      const Plane x = Plane::make(arena, slice.blocks, w.image[0], w.image[1], 0, 0);
       x.clear();
+      read_rows(a + size_t(image) * s.result() + slice.first, s.channels, slice, y, w.result[1]);
       depthwise_images(w, y, packed, x, taps);
-      T* to = c + size_t(image) * s.image() + start;
+      T* const to = c + size_t(image) * s.image() + slice.first;
       for (int i = 0; i < w.image[0]; ++i)
-        write_row(x.at(0, i, 0), to + i * w.image[1] * s.channels, s.channels, count, w.image[1]);
+        write_row(x.at(0, i, 0), x.block_size(), to + i * w.image[1] * s.channels, s.channels,
+                  slice, w.image[1]);
     }
   });
 }
@@ -78,40 +114,35 @@ void results_and_images(ffi::ThreadPool& pool, const Sizes& s, Member member, co
 template <class T>
 void kernels(ffi::ThreadPool& pool, const Sizes& s, const T* images, const T* results, T* kernel) {
   const Window& w = s.window;
-  const int parts = std::min(s.batch, kParts), size = w.taps() * kLanes;
+  const int parts = std::min(s.batch, kParts), taps_size = w.taps() * kLanes;
+  const int slices = Slice::number(s, s.edges * parts, static_cast<int>(pool.num_threads()));
+  const int size = blocks_of(s.channels) * taps_size;
   shared_arena.reset();
-  float* const sums = shared_arena.take(size_t(s.edges) * s.blocks * parts * size);
-  share(pool, s.edges * s.blocks * parts, [&](int unit) {
+  float* const sums = shared_arena.take(size_t(s.edges) * parts * size);
+  share(pool, s.edges * parts * slices, [&](int unit) {
     arena.reset();
     std::vector<Tap> taps;
-    const int part = unit % parts, block = unit / parts % s.blocks;
-    const int edge = unit / parts / s.blocks;
-    const int start = block * kLanes, count = s.channels - start;
-    float* const sum = sums + size_t(unit) * size;
-    std::memset(sum, 0, size * sizeof(float));
-    const Plane x = Plane::make(arena, 1, w.image[0], w.image[1], w.left(), w.right());
-    float* row = arena.take(w.result[1] * kLanes);
+    const Slice slice = Slice::make(s, unit % slices, slices);
+    const int part = unit / slices % parts, edge = unit / slices / parts;
+    float* const sum = sums + size_t(unit / slices) * size + slice.first / kLanes * taps_size;
+    std::memset(sum, 0, slice.blocks * taps_size * sizeof(float));
+    const Plane x = Plane::make(arena, slice.blocks, w.image[0], w.image[1], w.left(), w.right());
+    const Plane y = Plane::make(arena, slice.blocks, w.result[0], w.result[1], 0, 0);
     for (int n = s.batch * part / parts; n < s.batch * (part + 1) / parts; ++n) {
       const size_t image = size_t(edge) * s.batch + n;
-      read_plane(images + image * s.image() + start, s.channels, count, x, w.image[0], w.image[1]);
-      const T* y = results + image * s.result() + start;
-      for (int i = 0; i < w.result[0]; ++i) {
-        for (int j = 0; j < w.result[1]; ++j)
-          store(row + j * kLanes, load(y + (i * w.result[1] + j) * s.channels, count));
-        depthwise_kernel(w, x, i, row, 0, sum, taps);
-      }
+      read_rows(images + image * s.image() + slice.first, s.channels, slice, x, w.image[1]);
+      read_rows(results + image * s.result() + slice.first, s.channels, slice, y, w.result[1]);
+      for (int i = 0; i < w.result[0]; ++i)
+        depthwise_kernel(w, x, i, y.at(0, i, 0), y.block_size(), sum, taps);
     }
   });
-  for (int edge = 0; edge < s.edges; ++edge)
-    for (int block = 0; block < s.blocks; ++block)
-      for (int tap = 0; tap < w.taps(); ++tap) {
-        Lanes total{};
-        for (int part = 0; part < parts; ++part)
-          total += load(sums + (size_t(edge * s.blocks + block) * parts + part) * size +
-                        tap * kLanes);
-        store(kernel + (size_t(edge) * w.taps() + tap) * s.channels + block * kLanes, total,
-              s.channels - block * kLanes);
-      }
+  for (int edge = 0; edge < s.edges; ++edge) {
+    float* const total = sums + size_t(edge) * parts * size;
+    for (int part = 1; part < parts; ++part)
+      for (int i = 0; i < size; ++i) total[i] += total[part * size + i];
+    unpack_depthwise(total, w.taps(), s.channels,
+                     kernel + size_t(edge) * w.taps() * s.channels);
+  }
 }
 
 template <class T>
@@ -132,7 +163,7 @@ ffi::Error depthwise(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
     return ffi::Error::InvalidArgument("jaxcv_depthwise: wrong shapes");
   const int channels = static_cast<int>(shape[4]);
   const Sizes sizes{static_cast<int>(shape[0]), static_cast<int>(shape[1]), channels,
-                    blocks_of(channels), Window::read(window.begin())};
+                    Window::read(window.begin())};
   if (a.element_type() == ffi::F32) {
     run<float>(pool, sizes, static_cast<Member>(member), a, b, c);
   } else if (a.element_type() == ffi::BF16) {

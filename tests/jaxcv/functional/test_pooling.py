@@ -26,8 +26,9 @@ def fast(kind, x, window, stride, padding):
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 @pytest.mark.parametrize(
-    ("shape", "window"), [((2, 7, 6, 3), (3, 1, 1)), ((3, 8, 9, 20), (3, 2, 1)), ((1, 6, 6, 16), (2, 2, 0))]
-)  # fmt: skip
+    ("shape", "window"),
+    [((2, 7, 6, 3), (3, 1, 1)), ((3, 8, 9, 20), (3, 2, 1)), ((1, 6, 6, 16), (2, 2, 0))],
+)
 def test_derivatives(kind, shape, window):
     random = np.random.default_rng(0)
     # Few different values, so that windows have several largest ones.
