@@ -3,7 +3,7 @@
 Its definition is plain JAX, and holds on every platform. Of what the forward pass computes only the
 results of convolutions are kept; the backward pass computes again what lies between two of them,
 which is cheap, so that a search needs a third of the memory. On the CPU both passes are C++
-(``mixed.cc``), where a compiler was found.
+(``native/mixed.cc``), where a compiler was found.
 
 The forward pass is a primitive; so are its tangent, which is linear, and the tangent's transpose,
 which is the backward pass. Derivatives of the last two are those of the definition: derivatives of
@@ -278,7 +278,7 @@ def _numbers(arguments: Sequence[Any], static: Static) -> np.ndarray:
 def _on_cpu(name: str, definition: Any, shapes: Any) -> Any:
     def lowered(*arguments: jax.Array, **static: Any) -> list[jax.Array]:
         if arguments[0].dtype not in (jnp.float32, jnp.bfloat16) or not native.load(
-            Path(__file__).with_name("mixed.cc"), "jaxcv_mixed_forward", "jaxcv_mixed_backward"
+            Path(__file__).parent / "native" / "mixed.cc", "jaxcv_mixed_forward", "jaxcv_mixed_backward"
         ):
             return definition(*arguments, **static)
         results = [

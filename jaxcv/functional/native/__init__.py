@@ -33,7 +33,7 @@ def load(source: Path, *targets: str) -> bool:
     """Makes the handlers ``targets`` of a C++ file known to XLA, under their own names.
 
     Args:
-        source: the file; it may include the headers of this folder.
+        source: the file; it may include the headers of this folder and of its own.
         targets: symbols of XLA FFI handlers.
 
     Returns:
@@ -83,7 +83,7 @@ def _built(source: Path) -> Path:
     compiler = _compiler()
     macros = _run([*compiler, *_FLAGS, "-dM", "-E", "-x", "c++", os.devnull])
     digest = hashlib.sha256(f"{_FLAGS} {jaxlib.__version__}".encode() + macros)
-    for file in (source, *sorted(HERE.glob("*.h"))):
+    for file in (source, *sorted(HERE.glob("*.h")), *sorted(source.parent.glob("*.h"))):
         digest.update(file.read_bytes())
     folder = _cache()
     library = folder / f"{source.stem}-{digest.hexdigest()[:20]}.so"

@@ -1,0 +1,190 @@
+// What both passes of the mixed operation know of a call: its shape, its arrays, its kernels in
+// blocks, and how the input of a stage is made.
+#pragma once
+
+#include <cmath>
+
+#include "lanes.h"
+#include "parallel.h"
+
+namespace jaxcv {
+namespace {
+
+constexpr double kEpsilon = 1e-5;
+
+// Parts of a batch that are summed apart: a fixed number, so that the order of additions does not
+// depend on the threads.
+constexpr int kParts = 8;
+
+// Pixels that are brought through both convolutions of a stage at a time.
+constexpr int kStrip = 32;
+
+thread_local Arena arena;       // of a task
+thread_local Arena call_arena;  // of a call, whose tasks run on several threads
+
+// A sum over pixels for each channel.
+struct Sums {
+  double* data;
+  void add(int block, Lanes value) const {
+    double* const to = data + block * kLanes;
+    WideLanes sum;
+    std::memcpy(&sum, to, sizeof sum);
+    sum += __builtin_convertvector(value, WideLanes);
+    std::memcpy(to, &sum, sizeof sum);
+  }
+};
+
+// A depthwise and a pointwise convolution, one of a branch's.
+struct Stage {
+  Window window;
+  int branch, depth;
+  bool last;  // of its branch
+  int strip_rows() const { return std::max(1, kStrip / window.result[1]); }
+};
+
+// Kernels of one stage on one edge, in blocks.
+struct Kernels {
+  float *depthwise, *pointwise, *transposed;
+};
+
+// Gradient by the result of a batch norm, brought to its input: given * scale + x * slope + shift.
+struct Backward {
+  float *scale, *slope, *shift;  // each by channel
+};
+
+struct Layout {
+  int edges, batch, channels, blocks, shared, branches, terms;
+  int in[2], out[2];
+  std::vector<Stage> stages;
+  std::vector<std::vector<int>> by_depth;
+
+  size_t image() const { return size_t(in[0]) * in[1] * channels; }
+  size_t result() const { return size_t(out[0]) * out[1] * channels; }
+  int width() const { return blocks * kLanes; }
+  int pixels() const { return out[0] * out[1]; }
+  double count() const { return double(batch) * pixels(); }
+  int parts() const { return std::min(batch, kParts); }
+  int first(int part) const { return batch * part / parts(); }
+  // Which statistics belong to a stage on an edge; those of shared terms come before.
+  int statistics(int stage, int edge) const {
+    return shared + stage * edges + edge;
+  }
+  int all_statistics() const { return shared + static_cast<int>(stages.size()) * edges; }
+  int stage_before(int stage) const { return stage - 1; }
+  int kernel_size(int stage) const {
+    return stages[stage].window.taps() * width() + width() * width();
+  }
+};
+
+// Arrays of one search; there may be several in a call.
+template <class T>
+struct Arrays {
+  const T* x;
+  const float* mix;                    // [edges, terms]
+  std::vector<const T*> shared;        // [batch, height, width, channels]
+  std::vector<const T*> depthwise;     // by stage: [edges, taps, channels]
+  std::vector<const T*> pointwise;     // by stage: [edges, channels, channels]
+  std::vector<T*> z;                   // by stage: [edges, batch, height, width, channels]
+  float* moments;                      // [statistics, 2, channels]: mean, 1 / deviation
+
+  const float* mean(const Layout& l, int which) const { return moments + 2 * which * l.channels; }
+  const float* inverse(const Layout& l, int which) const { return mean(l, which) + l.channels; }
+};
+
+template <class T>
+std::vector<Kernels> pack(const Layout& l, const Arrays<T>& a, bool transposed) {
+  std::vector<Kernels> packed;
+  const int width = l.width(), channels = l.channels;
+  for (size_t s = 0; s < l.stages.size(); ++s) {
+    const int taps = l.stages[s].window.taps();
+    for (int e = 0; e < l.edges; ++e) {
+      Kernels k{call_arena.take(taps * width), nullptr, nullptr};
+      pack_depthwise(a.depthwise[s] + size_t(e) * taps * channels, taps, channels, k.depthwise);
+      const T* const from = a.pointwise[s] + size_t(e) * channels * channels;
+      float* const to = call_arena.take(size_t(width) * width);
+      std::memset(to, 0, size_t(width) * width * sizeof(float));
+      if (!transposed) {
+        k.pointwise = to;
+        for (int i = 0; i < channels; ++i)
+          for (int b = 0; b < l.blocks; ++b)
+            store(to + i * width + b * kLanes,
+                  load(from + i * channels + b * kLanes, channels - b * kLanes));
+      } else {
+        k.transposed = to;
+        float row[kLanes];
+        for (int i = 0; i < channels; ++i)
+          for (int b = 0; b < l.blocks; ++b) {
+            store(row, load(from + i * channels + b * kLanes, channels - b * kLanes));
+            for (int j = 0; j < std::min(kLanes, channels - b * kLanes); ++j)
+              to[(b * kLanes + j) * width + i] = row[j];
+          }
+      }
+      packed.push_back(k);
+    }
+  }
+  return packed;
+}
+
+// What the stages of one depth read: relu((x - mean) * inverse), or relu(x) without statistics.
+template <class T>
+void read_input(const Layout& l, const T* from, const float* mean, const float* inverse,
+                const Plane& u, int rows, int columns) {
+  for (int b = 0; b < l.blocks; ++b) {
+    const int count = l.channels - b * kLanes;
+    Lanes shift{}, scale = Lanes{} + 1.0f;
+    if (mean != nullptr) {
+      scale = load(inverse + b * kLanes, count);
+      shift = load(mean + b * kLanes, count);
+    }
+    for (int i = 0; i < rows; ++i) {
+      const T* row = from + size_t(i) * columns * l.channels + b * kLanes;
+      float* const to = u.at(b, i, 0);
+      for (int j = 0; j < columns; ++j) {
+        const Lanes value = (load(row + j * l.channels, count) - shift) * scale;
+        store(to + j * kLanes, rectified(value));
+      }
+    }
+  }
+}
+
+Plane input_plane(const Layout& l, const std::vector<int>& stages) {
+  int left = 0, right = 0;
+  for (const int s : stages) {
+    left = std::max(left, l.stages[s].window.left());
+    right = std::max(right, l.stages[s].window.right());
+  }
+  const Window& w = l.stages[stages[0]].window;
+  return Plane::make(arena, l.blocks, w.image[0], w.image[1], left, right);
+}
+
+// Depthwise convolution of some rows: to [blocks][rows * columns][kLanes].
+void depthwise_strip(const Window& w, const Plane& u, const float* kernel, int row, int rows,
+                     float* to, std::vector<Tap>& taps) {
+  const int columns = w.result[1] * kLanes;
+  for (int i = 0; i < rows; ++i)
+    depthwise_row(w, u, kernel, row + i, to + i * columns, rows * columns, taps);
+}
+
+// Mean and 1 / deviation from the parts' sums and sums of squares, [parts][2][width].
+void moments(const Layout& l, const double* sums, float* to) {
+  for (int c = 0; c < l.channels; ++c) {
+    double sum = 0, squares = 0;
+    for (int part = 0; part < l.parts(); ++part) {
+      sum += sums[2 * part * l.width() + c];
+      squares += sums[(2 * part + 1) * l.width() + c];
+    }
+    const double mean = sum / l.count();
+    const double variance = std::max(squares / l.count() - mean * mean, 0.0);
+    to[c] = static_cast<float>(mean);
+    to[l.channels + c] = static_cast<float>(1 / std::sqrt(variance + kEpsilon));
+  }
+}
+
+double* take_sums(Arena& from, size_t count) {
+  double* const sums = reinterpret_cast<double*>(from.take(2 * count));
+  std::memset(sums, 0, count * sizeof(double));
+  return sums;
+}
+
+}  // namespace
+}  // namespace jaxcv
