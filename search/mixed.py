@@ -278,7 +278,9 @@ def _numbers(arguments: Sequence[Any], static: Static) -> np.ndarray:
 def _on_cpu(name: str, definition: Any, shapes: Any) -> Any:
     def lowered(*arguments: jax.Array, **static: Any) -> list[jax.Array]:
         if arguments[0].dtype not in (jnp.float32, jnp.bfloat16) or not native.load(
-            Path(__file__).parent / "native" / "mixed.cc", "jaxcv_mixed_forward", "jaxcv_mixed_backward"
+            Path(__file__).parent / "native" / "mixed.cc",
+            "jaxcv_mixed_forward",
+            "jaxcv_mixed_backward",
         ):
             return definition(*arguments, **static)
         results = [

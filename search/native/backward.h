@@ -81,10 +81,12 @@ void stage_backward(const Layout& l, const Stage& stage, const Plane& u, const K
                     kernel_sums + w.taps() * l.width());
       for (int i = 0; i < rows; ++i)
         depthwise_kernel(w, u, row + i, strips.back + i * columns * kLanes, pixels * kLanes,
-                         kernel_sums, taps);
+                         kLanes, kernel_sums, taps);
     }
   }
-  depthwise_images(w, y, kernels.depthwise, u_gradient, taps);
+  for (int row = 0; row < w.image[0]; ++row)
+    depthwise_images_row(w, y, kernels.depthwise, row, u_gradient.at(0, row, 0),
+                         u_gradient.block_size(), true, taps);
 }
 
 // Sums over the pixels of one image: of g, and of g times each other array.

@@ -63,7 +63,7 @@ struct Writer {
   size_t next = 0;
   template <class T>
   T* take() {
-    const ffi::Result<ffi::AnyBuffer> buffer = rets.get<ffi::AnyBuffer>(next++).value();
+    ffi::Result<ffi::AnyBuffer> buffer = rets.get<ffi::AnyBuffer>(next++).value();
     return static_cast<T*>(buffer->untyped_data()) +
            search * (buffer->element_count() / searches);
   }

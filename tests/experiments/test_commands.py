@@ -75,6 +75,19 @@ def test_search_trains_what_it_finds_resumes_and_is_evaluated(tmp_path):
     assert "is not empty" in errors and "--resume runs/search_digits" in errors
 
 
+def test_several_seeds_at_once_keep_the_best_and_resume(tmp_path):
+    several = ["--seeds", "2", "--no-then-train", "--folder", "runs/two"]
+    output, _ = run("experiments.search", *TINY_SEARCH, *several, cwd=tmp_path)
+    accuracies = re.findall(r"^ +([01]) +([\d.]+)%(  kept)?$", output, re.MULTILINE)
+    assert [seed for seed, _, _ in accuracies] == ["0", "1"]
+    kept = max(range(2), key=lambda number: float(accuracies[number][1]))
+    assert [bool(mark) for _, _, mark in accuracies] == [number == kept for number in range(2)]
+    folder = tmp_path / "runs" / "two"
+    best, own = (folder / name for name in ("genotype.json", f"genotype_{kept}.json"))
+    assert best.read_bytes() == own.read_bytes()
+    assert run("experiments.search", "--resume", "runs/two", cwd=tmp_path)[0] == output
+
+
 @pytest.mark.parametrize("name", ["search", "train", "evaluate"])
 def test_help_is_for_people(name, tmp_path):
     output, _ = run(f"experiments.{name}", "--help", cwd=tmp_path)
@@ -110,6 +123,7 @@ def files(tmp_path):
         (["search", "--preset", "cifar"], "preset='cifar'; allowed are digits, cifar10"),
         (["search", "--data", "digit"], "did you mean digits"),
         (["search", "--search.channels", "0"], "channels=0; allowed is a positive int"),
+        (["search", "--seeds", "0"], "seeds=0; allowed is a positive int"),
         (["search", "--search.epochs", "-1"], "epochs=-1; allowed is a positive int"),
         (["search", "--search.batch-size", "900"], "batch_size=900; allowed are 1 to 718"),
         (

@@ -1,5 +1,7 @@
 // The three members of the depthwise convolution: its result, its gradients by images and kernel.
 // Arrays are [edges, batch, height, width, channels] and [edges, height, width, 1, channels].
+#include <type_traits>
+
 #include "lanes.h"
 #include "parallel.h"
 
@@ -40,15 +42,41 @@ struct Slice {
   }
 };
 
-// Rows of an image [height, width, all channels], from the slice's first channel on, to a plane.
-template <class T>
-void read_rows(const T* from, int channels, const Slice& slice, const Plane& plane, int columns) {
-  for (int i = 0; i < plane.rows; ++i)
-    for (int j = 0; j < columns; ++j)
-      for (int b = 0; b < slice.blocks; ++b)
-        store(plane.at(b, i, j), load(from + (i * columns + j) * channels + b * kLanes,
-                                      slice.channels - b * kLanes));
+// Brings a row to the cache, to be read or to be written (1).
+template <int kWrite, class T>
+void prefetch(const T* from, int columns, int channels, const Slice& slice) {
+  for (int j = 0; j < columns; ++j)
+    for (int b = 0; b < slice.blocks; ++b)
+      __builtin_prefetch(from + j * channels + b * kLanes, kWrite);
 }
+
+// Brings the rows of an image [height, width, all channels] to a plane as they are needed, and the
+// row after them to the cache meanwhile.
+template <class T>
+class Rows {
+ public:
+  Rows(const T* from, int channels, const Slice& slice, const Plane& plane, int columns)
+      : from_(from), channels_(channels), slice_(slice), plane_(plane), columns_(columns) {}
+
+  void read_until(int row) {
+    for (const int last = std::min(row, plane_.rows - 1); read_ <= last; ++read_) {
+      const T* const start = from_ + size_t(read_) * columns_ * channels_;
+      for (int j = 0; j < columns_; ++j)
+        for (int b = 0; b < slice_.blocks; ++b)
+          store(plane_.at(b, read_, j), load(start + j * channels_ + b * kLanes,
+                                             slice_.channels - b * kLanes));
+    }
+    if (read_ < plane_.rows)
+      prefetch<0>(from_ + size_t(read_) * columns_ * channels_, columns_, channels_, slice_);
+  }
+
+ private:
+  const T* from_;
+  int channels_;
+  const Slice& slice_;
+  const Plane& plane_;
+  int columns_, read_ = 0;
+};
 
 template <class T>
 void write_row(const float* row, int row_block, T* to, int channels, const Slice& slice,
@@ -85,28 +113,24 @@ void results_and_images(ffi::ThreadPool& pool, const Sizes& s, Member member, co
     const int image = unit / slices;
     const float* const packed =
         read_kernel(kernel + size_t(image / s.batch) * w.taps() * s.channels, s, slice);
-    if (member == kResult) {
-      const Plane x =
-          Plane::make(arena, slice.blocks, w.image[0], w.image[1], w.left(), w.right());
-      read_rows(a + size_t(image) * s.image() + slice.first, s.channels, slice, x, w.image[1]);
-      const int size = w.result[1] * kLanes;
-      float* const row = arena.take(slice.blocks * size);
-      T* const to = c + size_t(image) * s.result() + slice.first;
-      for (int i = 0; i < w.result[0]; ++i) {
-        depthwise_row(w, x, packed, i, row, size, taps);
-        write_row(row, size, to + i * w.result[1] * s.channels, s.channels, slice, w.result[1]);
-      }
-    } else {
-      const Plane y =
-          Plane::make(arena, slice.blocks, w.result[0], w.result[1], w.reach(), w.reach());
-      const Plane x = Plane::make(arena, slice.blocks, w.image[0], w.image[1], 0, 0);
-      x.clear();
-      read_rows(a + size_t(image) * s.result() + slice.first, s.channels, slice, y, w.result[1]);
-      depthwise_images(w, y, packed, x, taps);
-      T* const to = c + size_t(image) * s.image() + slice.first;
-      for (int i = 0; i < w.image[0]; ++i)
-        write_row(x.at(0, i, 0), x.block_size(), to + i * w.image[1] * s.channels, s.channels,
-                  slice, w.image[1]);
+    const bool forward = member == kResult;
+    const int* const in = forward ? w.image : w.result;
+    const int* const out = forward ? w.result : w.image;
+    const int in_size = forward ? s.image() : s.result(), out_size = forward ? s.result() : s.image();
+    const Plane plane = Plane::make(arena, slice.blocks, in[0], in[1],
+                                    forward ? w.left() : w.reach(), forward ? w.right() : w.reach());
+    Rows<T> rows(a + size_t(image) * in_size + slice.first, s.channels, slice, plane, in[1]);
+    const int size = out[1] * kLanes;
+    float* const row = arena.take(slice.blocks * size);
+    T* const to = c + size_t(image) * out_size + slice.first;
+    for (int i = 0; i < out[0]; ++i) {
+      rows.read_until(forward ? i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]
+                              : (i + w.low[0]) / w.stride[0]);
+      T* const to_row = to + size_t(i) * out[1] * s.channels;
+      prefetch<1>(to_row, out[1], s.channels, slice);
+      if (forward) depthwise_row(w, plane, packed, i, row, size, taps);
+      else depthwise_images_row(w, plane, packed, i, row, size, false, taps);
+      write_row(row, size, to_row, s.channels, slice, out[1]);
     }
   });
 }
@@ -127,13 +151,26 @@ void kernels(ffi::ThreadPool& pool, const Sizes& s, const T* images, const T* re
     float* const sum = sums + size_t(unit / slices) * size + slice.first / kLanes * taps_size;
     std::memset(sum, 0, slice.blocks * taps_size * sizeof(float));
     const Plane x = Plane::make(arena, slice.blocks, w.image[0], w.image[1], w.left(), w.right());
-    const Plane y = Plane::make(arena, slice.blocks, w.result[0], w.result[1], 0, 0);
+    // Whole blocks of floats are read where they lie.
+    const bool direct = std::is_same_v<T, float> && slice.channels % kLanes == 0;
+    const Plane y = Plane::make(arena, slice.blocks, direct ? 0 : w.result[0], w.result[1], 0, 0);
     for (int n = s.batch * part / parts; n < s.batch * (part + 1) / parts; ++n) {
       const size_t image = size_t(edge) * s.batch + n;
-      read_rows(images + image * s.image() + slice.first, s.channels, slice, x, w.image[1]);
-      read_rows(results + image * s.result() + slice.first, s.channels, slice, y, w.result[1]);
-      for (int i = 0; i < w.result[0]; ++i)
-        depthwise_kernel(w, x, i, y.at(0, i, 0), y.block_size(), sum, taps);
+      Rows<T> x_rows(images + image * s.image() + slice.first, s.channels, slice, x, w.image[1]);
+      const T* const y_image = results + image * s.result() + slice.first;
+      Rows<T> y_rows(y_image, s.channels, slice, y, w.result[1]);
+      for (int i = 0; i < w.result[0]; ++i) {
+        x_rows.read_until(i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]);
+        if (direct) {
+          const T* const row = y_image + size_t(i) * w.result[1] * s.channels;
+          prefetch<0>(row + w.result[1] * s.channels, w.result[1], s.channels, slice);
+          depthwise_kernel(w, x, i, reinterpret_cast<const float*>(row), kLanes, s.channels, sum,
+                           taps);
+        } else {
+          y_rows.read_until(i);
+          depthwise_kernel(w, x, i, y.at(0, i, 0), y.block_size(), kLanes, sum, taps);
+        }
+      }
     }
   });
   for (int edge = 0; edge < s.edges; ++edge) {

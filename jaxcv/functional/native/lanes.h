@@ -218,39 +218,35 @@ inline void depthwise_row(const Window& w, const Plane& x, const float* kernel, 
   }
 }
 
-// Adds the gradient by x, given that by the result, y. Row h of x is read by the taps a of the
-// rows i of y for which stride * i + dilation * a - low = h, and columns likewise; with a stride,
-// columns that leave the same remainder have their taps in common.
-inline void depthwise_images(const Window& w, const Plane& y, const float* kernel, const Plane& x,
-                             std::vector<Tap>& taps) {
+// One row of the gradient by x, given that by the result, y: in each block, to[block * to_block +
+// column * kLanes], added or not. Row h of x is read by the taps a of the rows i of y for which
+// stride * i + dilation * a - low = h, and columns likewise; with a stride, columns that leave the
+// same remainder have their taps in common.
+inline void depthwise_images_row(const Window& w, const Plane& y, const float* kernel, int h,
+                                 float* to, int to_block, bool add, std::vector<Tap>& taps) {
   const int down = w.stride[0], across = w.stride[1];
-  for (int h = 0; h < w.image[0]; ++h) {
-    for (int first = 0; first < std::min(across, w.image[1]); ++first) {
-      taps.clear();
-      for (int a = 0; a < w.size[0]; ++a) {
-        const int row = h + w.low[0] - a * w.dilation[0];
-        if (row < 0 || row % down || row / down >= w.result[0]) continue;
-        for (int b = 0; b < w.size[1]; ++b) {
-          const int column = first + w.low[1] - b * w.dilation[1];
-          if (column % across) continue;
-          taps.push_back({y.offset(row / down, column / across),
-                          (a * w.size[1] + b) * kLanes});
-        }
+  for (int first = 0; first < std::min(across, w.image[1]); ++first) {
+    taps.clear();
+    for (int a = 0; a < w.size[0]; ++a) {
+      const int row = h + w.low[0] - a * w.dilation[0];
+      if (row < 0 || row % down || row / down >= w.result[0]) continue;
+      for (int b = 0; b < w.size[1]; ++b) {
+        const int column = first + w.low[1] - b * w.dilation[1];
+        if (column % across) continue;
+        taps.push_back({y.offset(row / down, column / across), (a * w.size[1] + b) * kLanes});
       }
-      if (taps.empty()) continue;
-      const int outputs = (w.image[1] - first + across - 1) / across;
-      for (int block = 0; block < y.blocks; ++block)
-        gather<kLanes>(y.data + size_t(block) * y.block_size(),
-                       kernel + block * w.taps() * kLanes, taps.data(),
-                       static_cast<int>(taps.size()), outputs, x.at(block, h, first),
-                       across * kLanes, true);
     }
+    const int outputs = (w.image[1] - first + across - 1) / across;
+    for (int block = 0; block < y.blocks; ++block)
+      gather<kLanes>(y.data + size_t(block) * y.block_size(), kernel + block * w.taps() * kLanes,
+                     taps.data(), static_cast<int>(taps.size()), outputs,
+                     to + size_t(block) * to_block + first * kLanes, across * kLanes, add);
   }
 }
 
 template <int kTaps>
-inline void correlate_tile(const float* x, int x_step, const float* y, int count, const Tap* taps,
-                           float* kernel) {
+inline void correlate_tile(const float* x, int x_step, const float* y, int y_step, int count,
+                           const Tap* taps, float* kernel) {
   Lanes sums[kTaps];
   const float* from[kTaps];
 #pragma GCC unroll 10
@@ -259,7 +255,7 @@ inline void correlate_tile(const float* x, int x_step, const float* y, int count
     from[t] = x + taps[t].source;
   }
   for (int i = 0; i < count; ++i) {
-    const Lanes value = load(y + i * kLanes);
+    const Lanes value = load(y + i * y_step);
 #pragma GCC unroll 10
     for (int t = 0; t < kTaps; ++t) sums[t] += value * load(from[t] + i * x_step);
   }
@@ -267,9 +263,10 @@ inline void correlate_tile(const float* x, int x_step, const float* y, int count
   for (int t = 0; t < kTaps; ++t) store(kernel + taps[t].weight, sums[t]);
 }
 
-// Adds the gradient by the kernel that comes from one row of y, the gradient by the result.
+// Adds the gradient by the kernel that comes from one row of y, the gradient by the result, at
+// y[block * y_block + column * y_step].
 inline void depthwise_kernel(const Window& w, const Plane& x, int row, const float* y, int y_block,
-                             float* kernel, std::vector<Tap>& taps) {
+                             int y_step, float* kernel, std::vector<Tap>& taps) {
   row_taps(w, x, row, taps);
   const int step = w.stride[1] * kLanes;
   for (int block = 0; block < x.blocks; ++block) {
@@ -283,7 +280,7 @@ inline void depthwise_kernel(const Window& w, const Plane& x, int row, const flo
       const int tiles = (left + 9) / 10, size = (left + tiles - 1) / tiles;
       switch (size) {
 #define JAXCV_TILE(n) \
-  case n: correlate_tile<n>(source, step, given, w.result[1], tap, sums); break;
+  case n: correlate_tile<n>(source, step, given, y_step, w.result[1], tap, sums); break;
         JAXCV_TILE(1) JAXCV_TILE(2) JAXCV_TILE(3) JAXCV_TILE(4) JAXCV_TILE(5)
         JAXCV_TILE(6) JAXCV_TILE(7) JAXCV_TILE(8) JAXCV_TILE(9) JAXCV_TILE(10)
 #undef JAXCV_TILE

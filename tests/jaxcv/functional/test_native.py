@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from jaxcv.functional import native
+from search import mixed
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import jax.numpy as jnp
@@ -39,6 +42,21 @@ def finish(process):
     assert process.returncode == 0, errors
     assert errors == ""
     return output.split()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("source", "targets"),
+    [
+        (native.HERE / "depthwise.cc", ["jaxcv_depthwise"]),
+        (native.HERE / "pooling.cc", ["jaxcv_pool"]),
+        (Path(mixed.__file__).parent / "native/mixed.cc",
+         ["jaxcv_mixed_forward", "jaxcv_mixed_backward"]),
+    ],
+    ids=["depthwise", "pooling", "mixed"],
+)  # fmt: skip
+def test_every_kernel_is_built_with_the_jax_at_hand(source, targets):
+    assert native.load(source, *targets)
 
 
 @needs_compiler

@@ -1,0 +1,79 @@
+"""What is measured, as data: a case is a kind of work and its sizes, the same for all sides."""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+SIDES = ("jaxcv", "PyTorch")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the result."""
+
+    name: str
+    """Unique; what --only looks at."""
+    kind: str
+    """Of work: a function of ``jax_side`` and one of ``torch_side`` prepare it."""
+    sizes: dict[str, Any] = field(default_factory=dict)
+    """What these functions are called with."""
+    sides: tuple[str, ...] = SIDES
+    """Who does it: jaxcv, PyTorch, or lax, which is JAX without jaxcv."""
+    forms: tuple[str, ...] = ("contiguous", "channels_last")
+    """Of PyTorch. The best is also tried with threads that wait passively, and is measured."""
+    torch_compile: bool = True
+    """Whether the best of these is tried with ``torch.compile`` too."""
+    only_compiled: bool = False
+    """Whether only the compilation is measured."""
+    needs_gpu: bool = False
+    """Whether it is skipped where there is none."""
+
+
+def _cells(kind: str, title: str, layers: int, batch: int, **more: Any) -> Case:
+    sizes = {"channels": 16, "layers": layers, "image": 32, "batch": batch}
+    name = f"{title}, {layers} cells, 16 channels, 32×32, batch {batch}"
+    return Case(name, kind, sizes, **more)
+
+
+def _resnet(kind: str, batch: int, **more: Any) -> Case:
+    sizes = {"depths": [3, 4, 6, 3], "classes": 1000, "image": 224, "batch": batch}
+    return Case(f"resnet50 {kind}, 224×224, batch {batch}", f"resnet_{kind}", sizes, **more)
+
+
+def _depthwise(window: int, dilation: int, stride: int, channels: int, gradients: bool) -> Case:
+    sizes = {
+        "window": window,
+        "dilation": dilation,
+        "stride": stride,
+        "channels": channels,
+        "gradients": gradients,
+        "image": 32,
+        "batch": 16,
+    }
+    name = (
+        f"depthwise_conv2d {window}×{window}, dilation {dilation}, stride {stride}, "
+        f"{channels} channels, {'forward and backward' if gradients else 'forward'}"
+    )
+    # There is nothing around a single operation that could be compiled into it.
+    return Case(
+        name, "depthwise", sizes, (*SIDES, "lax"), forms=("channels_last",), torch_compile=False
+    )
+
+
+CASES = (
+    _cells("search", "search step", 8, 16),
+    _cells("search", "search step", 8, 64),
+    _cells("search", "search compilation", 20, 16, sides=("jaxcv",), only_compiled=True),
+    _cells("train", "train step of DARTS_V2", 8, 16),
+    _resnet("inference", 1),
+    _resnet("inference", 16),
+    _resnet("training", 8),
+    _resnet("inference", 256, needs_gpu=True),
+    _resnet("training", 128, needs_gpu=True),
+    *(
+        _depthwise(*sizes)
+        for sizes in itertools.product((3, 5), (1, 2), (1, 2), (16, 32, 64), (False, True))
+    ),
+)
+
+MACHINE = Case("machine", "machine", {"matrix": 4096, "array": 2**25}, ("jaxcv",))

@@ -1,0 +1,222 @@
+"""From records of the benchmark to a Markdown table."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+_BEGIN, _END = "<!-- benchmark -->", "<!-- /benchmark -->"
+
+Row = Mapping[str, Any]
+Record = Mapping[str, Any]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records in a file of JSON lines, the oldest first; none if there is no such file.
+
+    Raises:
+        ValueError: for a line that is no record.
+    """
+    records = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        try:
+            records.append(json.loads(line))
+            records[-1]["device"], records[-1]["rows"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(
+                f"line {number} of {path} is no record; allowed are those that the benchmark writes"
+            ) from None
+    return records
+
+
+def insert(text: str, table: str) -> str:
+    """A text with the table between its two markers.
+
+    Raises:
+        ValueError: for a text without them.
+    """
+    begin, end = text.find(_BEGIN), text.find(_END)
+    if not 0 <= begin < end:
+        raise ValueError(f"the text has no place for the table; allowed is {_BEGIN} ... {_END}")
+    return f"{text[: begin + len(_BEGIN)]}\n\n{table}\n{text[end:]}"
+
+
+def markdown(records: Iterable[Record]) -> str:
+    """For each device a table with the newest row of each case.
+
+    Args:
+        records: the oldest first.
+    """
+    devices: dict[str, dict[str, tuple[Row, Record]]] = {}
+    for record in records:
+        newest = devices.setdefault(record["device"], {})
+        newest.update({row["case"]: (row, record) for row in record["rows"]})
+    return "\n".join(_device(name, list(rows.values())) for name, rows in devices.items())
+
+
+def _device(name: str, rows: Sequence[tuple[Row, Record]]) -> str:
+    records: list[Record] = []
+    for _, record in rows:
+        if record not in records:
+            records.append(record)
+    records.sort(key=lambda record: record["environment"]["written"], reverse=True)
+    numbered = [(row, record, records.index(record) + 1) for row, record in rows]
+    parts = [f"**{name}**\n"]
+    for number, record in enumerate(records, 1):
+        mark = f"({number}) " if len(records) > 1 else ""
+        parts.append(f"{mark}{_circumstances(record)}\n")
+    whole = [each for each in numbered if each[0]["kind"] != "depthwise"]
+    single = [each for each in numbered if each[0]["kind"] == "depthwise"]
+    if whole:
+        parts.append(_table(whole, len(records) > 1))
+    if single:
+        parts += [
+            f"<details><summary>{_summary([row for row, _, _ in single])}</summary>\n",
+            _table(single, len(records) > 1),
+            "</details>\n",
+        ]
+    return "\n".join(parts)
+
+
+def _circumstances(record: Record) -> str:
+    environment, machine = record["environment"], record["machine"]
+    versions = [
+        f"{title} {environment[key]}"
+        for key, title in (
+            ("python", "Python"),
+            ("jax", "JAX"),
+            ("flax", "Flax"),
+            ("torch", "PyTorch"),
+        )
+        if key in environment
+    ]
+    commit = f" at {record['commit']}" if "commit" in record else ""
+    load = f" Load of the machine before: {machine['load']}." if "load" in machine else ""
+    return (
+        f"{environment['written']}{commit}: {environment['system']}, {', '.join(versions)}. "
+        f"Reached by a product of float32 matrices {machine['flops'] / 1e9:.0f} GFLOP/s, by a sum "
+        f"of float32 arrays {machine['bytes_per_second'] / 1e9:.0f} GB/s.{load}"
+    )
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    parts = []
+    for other in ("PyTorch", "lax"):
+        middles = [median(ratios) for row in rows if (ratios := _ratios(row, other))]
+        if middles:
+            parts.append(f"time jaxcv / {other} {_spread(middles)}")
+    return f"depthwise_conv2d alone ({len(rows)}): {', '.join(parts) or 'nothing measured'}"
+
+
+def _table(rows: Sequence[tuple[Row, Record, int]], numbered: bool) -> str:
+    columns = [(title, cell) for title, cell in _COLUMNS if any(cell(r, rec) for r, rec, _ in rows)]
+    lines = [
+        [*(title for title, _ in columns), *(["run"] if numbered else [])],
+        ["---", *["---:"] * (len(columns) - 1 + numbered)],
+    ]
+    for row, record, number in rows:
+        cells = [cell(row, record) or "–" for _, cell in columns]
+        lines.append([*cells, *([f"({number})"] if numbered else [])])
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    notes = [f"- {row['case']}: {note}" for row, _, _ in rows for note in _notes(row)]
+    return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
+
+
+def _notes(row: Row) -> list[str]:
+    notes = [f"{name} failed: {why}" for name, why in row["failed"].items()]
+    if "PyTorch" not in row["failed"]:
+        notes += [
+            f"PyTorch {form['form']} left out: {form['failed']}"
+            for form in row["forms"]
+            if "failed" in form
+        ]
+    return [note.replace("<", "&lt;") for note in notes]
+
+
+def _ratios(row: Row, other: str) -> list[float]:
+    """Trial by trial, jaxcv's time by that of another side."""
+    times = [row["sides"].get(name, {}).get("seconds", []) for name in ("jaxcv", other)]
+    return [ours / theirs for ours, theirs in zip(*times, strict=False)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The median, and in brackets smallest and largest."""
+    return f"{_number(median(values))} ({_number(min(values))}–{_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    """Three digits at least, without an exponent."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:,.{max(digits, 0)}f}"
+
+
+def _speed(name: str) -> Callable[[Row, Record], str]:
+    def cell(row: Row, record: Record) -> str:
+        if name in row["failed"]:
+            return "failed"
+        times = row["sides"].get(name, {}).get("seconds")
+        return _spread([1 / value for value in times]) if times else ""
+
+    return cell
+
+
+def _ratio(other: str) -> Callable[[Row, Record], str]:
+    def cell(row: Row, record: Record) -> str:
+        ratios = _ratios(row, other)
+        return _spread(ratios) if ratios else ""
+
+    return cell
+
+
+def _form(row: Row, record: Record) -> str:
+    return row["sides"].get("PyTorch", {}).get("form", "")
+
+
+def _compilation(row: Row, record: Record) -> str:
+    side = row["sides"].get("jaxcv", {})
+    return " / ".join(
+        _number(found["trace_seconds"] + found["compile_seconds"])
+        for found in (side.get("cold", {}), side)
+        if "trace_seconds" in found
+    )
+
+
+def _memory(row: Row, record: Record) -> str:
+    peaks = [row["sides"].get(name, {}).get("peak_bytes") for name in ("jaxcv", "PyTorch")]
+    texts = [_number(peak / 1e6) if peak else "–" for peak in peaks]
+    return " / ".join(texts) if any(peaks) else ""
+
+
+def _millions(key: str) -> Callable[[Row, Record], str]:
+    def cell(row: Row, record: Record) -> str:
+        value = row["sides"].get("jaxcv", {}).get(key)
+        return _number(value / 1e6) if value else ""
+
+    return cell
+
+
+def _share(row: Row, record: Record) -> str:
+    side = row["sides"].get("jaxcv", {})
+    if not side.get("seconds") or "multiply_adds" not in side:
+        return ""
+    # A multiply-add is two operations.
+    reached = 2 * side["multiply_adds"] / median(side["seconds"])
+    return f"{reached / record['machine']['flops']:.1%}"
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Row, Record], str]], ...] = (
+    ("case", lambda row, record: row["case"]),
+    ("time jaxcv / PyTorch", _ratio("PyTorch")),
+    ("time jaxcv / lax", _ratio("lax")),
+    ("jaxcv steps/s", _speed("jaxcv")),
+    ("PyTorch steps/s", _speed("PyTorch")),
+    ("PyTorch's best form", _form),
+    ("lax steps/s", _speed("lax")),
+    ("jaxcv trace and compile, s, cold / cached", _compilation),
+    ("peak memory jaxcv / PyTorch, MB", _memory),
+    ("multiply-adds a step, millions", _millions("multiply_adds")),
+    ("of the product's speed", _share),
+    ("operands and results a step, MB", _millions("operand_bytes")),
+)
