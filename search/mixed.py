@@ -73,7 +73,7 @@ def mixed_edges(
 
     Args:
         x: images [batch, height, width, C].
-        mix: [E, Q + K], float32.
+        mix: [E, Q + K], computed with in float32 at least.
         shared: Q arrays of the shape of a result.
         kernels: of each of the K branches and each of its stages, those of both convolutions,
             [E, F, F, 1, C] and [E, 1, 1, C, C].
@@ -83,6 +83,7 @@ def mixed_edges(
         E arrays [batch, height', width', C].
     """
     flat_kernels = [kernel for branch in kernels for pair in branch for kernel in pair]
+    mix = mix.astype(jnp.promote_types(x.dtype, jnp.float32))
     arguments = [x, mix, *shared, *(kernel.astype(x.dtype) for kernel in flat_kernels)]
     if not static.branches:
         return _definition(static, arguments)[0]

@@ -23,7 +23,7 @@ import torch_weights  # noqa: E402
 SPACE = darts(nodes=1)
 CLASSES, BATCH, SIZE = 5, 4, (8, 8)
 STEPS, STEPS_PER_EPOCH = 4, 2
-CONFIG = step.Config(channels=4, layers=3, epochs=3, batch_size=BATCH)
+CONFIG = step.Config(channels=4, layers=3, epochs=3, batch_size=BATCH, dtype="float64")
 # PyTorch divides by the norm plus 1e-6 to clip, so no closer than to 2e-7 of the gradient.
 TOLERANCE = 1e-6
 
@@ -36,19 +36,17 @@ def _float64():
 
 def build():
     """The search, its network in float64, with a compiled ``update``."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "SearchNetwork", functools.partial(SearchNetwork, dtype=jnp.float64))
-        search = step.build(
-            SPACE,
-            CONFIG,
-            jax.random.key(0),
-            count=STEPS_PER_EPOCH * BATCH,
-            num_classes=CLASSES,
-            image_shape=(*SIZE, 3),
-            augmentation=Augmentation(),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-        )
+    search = step.build(
+        SPACE,
+        CONFIG,
+        jax.random.key(0),
+        count=STEPS_PER_EPOCH * BATCH,
+        num_classes=CLASSES,
+        image_shape=(*SIZE, 3),
+        augmentation=Augmentation(),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
     batch = (jnp.zeros((BATCH, *SIZE, 3)), jnp.zeros((BATCH,), jnp.int32))
     lowered = search.update.lower(jax.eval_shape(search.init), batch, batch)
     return search._replace(update=lowered.compile(torch_weights.QUICK))

@@ -25,7 +25,13 @@ GENOTYPE = published["DARTS_V1"]
 CLASSES, BATCH, SIZE = 5, 4, (32, 32)
 STEPS, STEPS_PER_EPOCH = 4, 2
 CONFIG = classification.Config(
-    channels=4, layers=3, epochs=3, batch_size=BATCH, drop_path=0.0, cutout=0
+    channels=4,
+    layers=3,
+    epochs=3,
+    batch_size=BATCH,
+    drop_path=0.0,
+    cutout=0,
+    dtype="float64",
 )
 # PyTorch divides by the norm plus 1e-6 to clip, so no closer than to 2e-7 of the gradient.
 TOLERANCE = 1e-6
@@ -39,20 +45,17 @@ def _float64():
 
 def build():
     """A state of zeros and the compiled ``update`` of a training in float64."""
-    with pytest.MonkeyPatch.context() as patch:
-        double = functools.partial(CellNetwork, dtype=jnp.float64)
-        patch.setattr(classification, "CellNetwork", double)
-        training = classification.build(
-            GENOTYPE,
-            CONFIG,
-            jax.random.key(0),
-            count=STEPS_PER_EPOCH * BATCH,
-            image_shape=(*SIZE, 3),
-            num_classes=CLASSES,
-            augmentation=Augmentation(),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-        )
+    training = classification.build(
+        GENOTYPE,
+        CONFIG,
+        jax.random.key(0),
+        count=STEPS_PER_EPOCH * BATCH,
+        image_shape=(*SIZE, 3),
+        num_classes=CLASSES,
+        augmentation=Augmentation(),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
     shapes = jax.eval_shape(training.init)
     batch = (jnp.zeros((BATCH, *SIZE, 3)), jnp.zeros((BATCH,), jnp.int32))
     lowered = training.update.lower(shapes, batch)
