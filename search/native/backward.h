@@ -52,10 +52,10 @@ struct Strips {
 template <class T>
 void stage_backward(const Layout& l, const Stage& stage, const Plane& u, const Kernels& kernels,
                     const T* given, const T* z, const Backward& norm, const Plane& y,
-                    const Plane& u_gradient, float* kernel_sums, const Strips& strips,
-                    std::vector<Tap>& taps) {
+                    const Plane& u_gradient, float* kernel_sums, const Strips& strips) {
   const Window& w = stage.window;
   const int step = stage.strip_rows(), columns = w.result[1];
+  Columns of_result = Columns::of_result(w, u), of_images = Columns::of_images(w, y);
   for (int row = 0; row < w.result[0]; row += step) {
     const int rows = std::min(step, w.result[0] - row), pixels = rows * columns;
     const size_t start = size_t(row) * columns * l.channels;
@@ -76,17 +76,17 @@ void stage_backward(const Layout& l, const Stage& stage, const Plane& u, const K
         std::memcpy(y.at(b, row + i, 0), strips.back + (b * pixels + i * columns) * kLanes,
                     columns * kLanes * sizeof(float));
     if (kernel_sums != nullptr) {
-      depthwise_strip(w, u, kernels.depthwise, row, rows, strips.between, taps);
+      depthwise_strip(w, of_result, kernels.depthwise, row, rows, strips.between);
       outer_product(strips.between, strips.given, pixels, l.blocks,
                     kernel_sums + w.taps() * l.width());
       for (int i = 0; i < rows; ++i)
-        depthwise_kernel(w, u, row + i, strips.back + i * columns * kLanes, pixels * kLanes,
-                         kLanes, kernel_sums, taps);
+        of_result.kernel(row + i, strips.back + i * columns * kLanes, pixels * kLanes, kLanes,
+                         kernel_sums);
     }
   }
   for (int row = 0; row < w.image[0]; ++row)
-    depthwise_images_row(w, y, kernels.depthwise, row, u_gradient.at(0, row, 0),
-                         u_gradient.block_size(), true, taps);
+    of_images.images(kernels.depthwise, row, u_gradient.at(0, row, 0), u_gradient.block_size(),
+                     kLanes, true);
 }
 
 // Sums over the pixels of one image: of g, and of g times each other array.
@@ -240,8 +240,7 @@ class BackwardPass {
             Plane::make(arena, l.blocks, w.image[0], w.image[1], 0, 0)};
   }
 
-  void back_through(int s, int e, int n, int part, const Planes& p, const Strips& strips,
-                    std::vector<Tap>& taps) const {
+  void back_through(int s, int e, int n, int part, const Planes& p, const Strips& strips) const {
     const Stage& stage = l.stages[s];
     const T* const given =
         stage.last ? g.y[e] + n * l.result() : g.scratch[stage.branch] + image(e, n);
@@ -249,7 +248,7 @@ class BackwardPass {
     if (to != nullptr && n == l.first(part))
       std::memset(to, 0, l.kernel_size(s) * sizeof(float));
     stage_backward(l, stage, p.input, kernels_[s * edges_ + e], given, a.z[s] + image(e, n),
-                   norms_[s * edges_ + e], p.given, p.back, to, strips, taps);
+                   norms_[s * edges_ + e], p.given, p.back, to, strips);
   }
 
   // Stages that read a batch norm. Their gradients by its result go to the scratch arrays; their
@@ -261,7 +260,6 @@ class BackwardPass {
     double* const sums = take_sums(call_arena, parts_ * size);
     share(pool_, edges_ * parts_, [&](int unit) {
       arena.reset();
-      std::vector<Tap> taps;
       const int e = unit / parts_, part = unit % parts_;
       const Planes p = planes(here);
       const Strips strips = Strips::make(l);
@@ -271,7 +269,7 @@ class BackwardPass {
           const T* const x = a.z[before] + image(e, n);
           read_input(l, x, a.mean(l, which), a.inverse(l, which), p.input, rows, columns);
           p.back.clear();
-          back_through(s, e, n, part, p, strips, taps);
+          back_through(s, e, n, part, p, strips);
           double* const to = sums + part * size + (at * edges_ + e) * 2 * width_;
           T* const out = g.scratch[l.stages[s].branch] + image(e, n);
           for (int b = 0; b < l.blocks; ++b) {
@@ -306,14 +304,13 @@ class BackwardPass {
     const std::vector<int>& here = l.by_depth[0];
     share(pool_, parts_, [&](int part) {
       arena.reset();
-      std::vector<Tap> taps;
       const Planes p = planes(here);
       const Strips strips = Strips::make(l);
       for (int n = l.first(part); n < l.first(part + 1); ++n) {
         read_input<T>(l, a.x + n * l.image(), nullptr, nullptr, p.input, l.in[0], l.in[1]);
         p.back.clear();
         for (const int s : here)
-          for (int e = 0; e < edges_; ++e) back_through(s, e, n, part, p, strips, taps);
+          for (int e = 0; e < edges_; ++e) back_through(s, e, n, part, p, strips);
         for (int b = 0; b < l.blocks; ++b)
           for (int i = 0; i < l.in[0]; ++i)
             for (int j = 0; j < l.in[1]; ++j)

@@ -9,12 +9,13 @@ namespace {
 
 template <class T>
 void stage_forward(const Layout& l, const Stage& stage, const Plane& u, const Kernels& kernels,
-                   T* z, double* sums, float* between, float* after, std::vector<Tap>& taps) {
+                   T* z, double* sums, float* between, float* after) {
   const Window& w = stage.window;
+  Columns columns = Columns::of_result(w, u);
   const int step = stage.strip_rows();
   for (int row = 0; row < w.result[0]; row += step) {
     const int rows = std::min(step, w.result[0] - row), pixels = rows * w.result[1];
-    depthwise_strip(w, u, kernels.depthwise, row, rows, between, taps);
+    depthwise_strip(w, columns, kernels.depthwise, row, rows, between);
     product(between, pixels, l.channels, l.blocks, kernels.pointwise, after);
     T* const to = z + size_t(row) * w.result[1] * l.channels;
     for (int b = 0; b < l.blocks; ++b) {
@@ -66,7 +67,6 @@ void forward(xla::ffi::ThreadPool& pool, const Layout& l, const std::vector<bool
   for (const auto& stages : l.by_depth) {
     share(pool, l.edges * parts, [&](int unit) {
       arena.reset();
-      std::vector<Tap> taps;
       const int e = unit / parts, part = unit % parts;
       const Window& any = l.stages[stages[0]].window;
       const Plane u = input_plane(l, stages);
@@ -86,7 +86,7 @@ void forward(xla::ffi::ThreadPool& pool, const Layout& l, const std::vector<bool
           }
           stage_forward(l, stage, u, kernels[s * l.edges + e], a.z[s] + image * l.result(),
                         sums + size_t(l.statistics(s, e)) * size + 2 * part * l.width(), between,
-                        after, taps);
+                        after);
         }
     });
     for (const int s : stages)

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "lanes.h"
 #include "parallel.h"
+#include "window.h"
 
 namespace jaxcv {
 namespace {
@@ -158,11 +158,11 @@ Plane input_plane(const Layout& l, const std::vector<int>& stages) {
 }
 
 // Depthwise convolution of some rows: to [blocks][rows * columns][kLanes].
-void depthwise_strip(const Window& w, const Plane& u, const float* kernel, int row, int rows,
-                     float* to, std::vector<Tap>& taps) {
-  const int columns = w.result[1] * kLanes;
+void depthwise_strip(const Window& w, Columns& columns, const float* kernel, int row, int rows,
+                     float* to) {
+  const int size = w.result[1] * kLanes;
   for (int i = 0; i < rows; ++i)
-    depthwise_row(w, u, kernel, row + i, to + i * columns, rows * columns, taps);
+    columns.result(kernel, row + i, to + i * size, rows * size, kLanes);
 }
 
 // Mean and 1 / deviation from the parts' sums and sums of squares, [parts][2][width].

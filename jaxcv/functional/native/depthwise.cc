@@ -2,8 +2,8 @@
 // Arrays are [edges, batch, height, width, channels] and [edges, height, width, 1, channels].
 #include <type_traits>
 
-#include "lanes.h"
 #include "parallel.h"
+#include "window.h"
 
 namespace ffi = xla::ffi;
 
@@ -42,50 +42,75 @@ struct Slice {
   }
 };
 
-// Brings a row to the cache, to be read or to be written (1).
-template <int kWrite, class T>
-void prefetch(const T* from, int columns, int channels, const Slice& slice) {
-  for (int j = 0; j < columns; ++j)
-    for (int b = 0; b < slice.blocks; ++b)
-      __builtin_prefetch(from + j * channels + b * kLanes, kWrite);
+// Copies a row from [columns, all channels] to [blocks][columns][kLanes].
+template <class T>
+void read_row(const T* from, int channels, const Slice& slice, int columns, float* to,
+              int to_block) {
+  for (int b = 0; b < slice.blocks; ++b, from += kLanes, to += to_block) {
+    const int count = slice.channels - b * kLanes;
+    if (count >= kLanes) {
+      for (int j = 0; j < columns; ++j) store(to + j * kLanes, load(from + j * channels));
+    } else {
+      for (int j = 0; j < columns; ++j) store(to + j * kLanes, load(from + j * channels, count));
+    }
+  }
 }
 
-// Brings the rows of an image [height, width, all channels] to a plane as they are needed, and the
-// row after them to the cache meanwhile.
+// And back.
 template <class T>
-class Rows {
+void write_row(const float* from, int from_block, T* to, int channels, const Slice& slice,
+               int columns) {
+  for (int b = 0; b < slice.blocks; ++b, from += from_block, to += kLanes) {
+    const int count = slice.channels - b * kLanes;
+    if (count >= kLanes) {
+      for (int j = 0; j < columns; ++j) store(to + j * channels, load(from + j * kLanes));
+    } else {
+      for (int j = 0; j < columns; ++j) store(to + j * channels, load(from + j * kLanes), count);
+    }
+  }
+}
+
+// Whole blocks of floats are read and written where they lie.
+template <class T>
+bool whole_blocks(const Slice& slice) {
+  return std::is_same_v<T, float> && slice.channels % kLanes == 0;
+}
+
+// An image [height, width, all channels] to be read from the top down: where it lies, or by way of
+// a plane of its last rows. Columns beyond the image are cheaper there, if there are many.
+template <class T>
+class Source {
  public:
-  Rows(const T* from, int channels, const Slice& slice, const Plane& plane, int columns)
-      : from_(from), channels_(channels), slice_(slice), plane_(plane), columns_(columns) {}
+  Source(const T* from, int channels, const Slice& slice, const int* size, const Window& w,
+         int left, int right)
+      : from_(from), channels_(channels), slice_(slice), rows_(size[0]), columns_(size[1]) {
+    if (whole_blocks<T>(slice) && kDirect * (w.size[1] - 1) * w.dilation[1] <= columns_) {
+      view_ = View::of(reinterpret_cast<const float*>(from), slice.blocks, rows_, columns_,
+                       channels);
+      read_ = rows_;
+    } else {
+      plane_ = Plane::make(arena, slice.blocks, std::min(w.rows(), rows_), columns_, left, right);
+      view_ = plane_;
+    }
+  }
+
+  const View& view() const { return view_; }
 
   void read_until(int row) {
-    for (const int last = std::min(row, plane_.rows - 1); read_ <= last; ++read_) {
-      const T* const start = from_ + size_t(read_) * columns_ * channels_;
-      for (int j = 0; j < columns_; ++j)
-        for (int b = 0; b < slice_.blocks; ++b)
-          store(plane_.at(b, read_, j), load(start + j * channels_ + b * kLanes,
-                                             slice_.channels - b * kLanes));
-    }
-    if (read_ < plane_.rows)
-      prefetch<0>(from_ + size_t(read_) * columns_ * channels_, columns_, channels_, slice_);
+    for (const int last = std::min(row, rows_ - 1); read_ <= last; ++read_)
+      read_row(from_ + size_t(read_) * columns_ * channels_, channels_, slice_, columns_,
+               plane_.at(0, read_, 0), plane_.block_size());
   }
 
  private:
+  static constexpr int kDirect = 8;
   const T* from_;
   int channels_;
   const Slice& slice_;
-  const Plane& plane_;
-  int columns_, read_ = 0;
+  int rows_, columns_, read_ = 0;
+  View view_{};
+  Plane plane_{};
 };
-
-template <class T>
-void write_row(const float* row, int row_block, T* to, int channels, const Slice& slice,
-               int columns) {
-  for (int j = 0; j < columns; ++j)
-    for (int b = 0; b < slice.blocks; ++b)
-      store(to + j * channels + b * kLanes, load(row + size_t(b) * row_block + j * kLanes),
-            slice.channels - b * kLanes);
-}
 
 // The slice of a kernel [taps, all channels] in blocks.
 template <class T>
@@ -108,29 +133,29 @@ void results_and_images(ffi::ThreadPool& pool, const Sizes& s, Member member, co
   const int slices = Slice::number(s, images, static_cast<int>(pool.num_threads()));
   share(pool, images * slices, [&](int unit) {
     arena.reset();
-    std::vector<Tap> taps;
     const Slice slice = Slice::make(s, unit % slices, slices);
     const int image = unit / slices;
     const float* const packed =
         read_kernel(kernel + size_t(image / s.batch) * w.taps() * s.channels, s, slice);
-    const bool forward = member == kResult;
+    const bool forward = member == kResult, whole = whole_blocks<T>(slice);
     const int* const in = forward ? w.image : w.result;
     const int* const out = forward ? w.result : w.image;
-    const int in_size = forward ? s.image() : s.result(), out_size = forward ? s.result() : s.image();
-    const Plane plane = Plane::make(arena, slice.blocks, in[0], in[1],
-                                    forward ? w.left() : w.reach(), forward ? w.right() : w.reach());
-    Rows<T> rows(a + size_t(image) * in_size + slice.first, s.channels, slice, plane, in[1]);
-    const int size = out[1] * kLanes;
-    float* const row = arena.take(slice.blocks * size);
-    T* const to = c + size_t(image) * out_size + slice.first;
+    const T* const from = a + size_t(image) * in[0] * in[1] * s.channels + slice.first;
+    T* const to = c + size_t(image) * out[0] * out[1] * s.channels + slice.first;
+    Source<T> source(from, s.channels, slice, in, w, forward ? w.left() : w.reach(),
+                     forward ? w.right() : w.reach());
+    Columns columns = forward ? Columns::of_result(w, source.view())
+                              : Columns::of_images(w, source.view());
+    const int block = whole ? kLanes : out[1] * kLanes, step = whole ? s.channels : kLanes;
+    float* const buffer = arena.take(whole ? 0 : slice.blocks * block);
     for (int i = 0; i < out[0]; ++i) {
-      rows.read_until(forward ? i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]
-                              : (i + w.low[0]) / w.stride[0]);
+      source.read_until(forward ? i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]
+                                : (i + w.low[0]) / w.stride[0]);
       T* const to_row = to + size_t(i) * out[1] * s.channels;
-      prefetch<1>(to_row, out[1], s.channels, slice);
-      if (forward) depthwise_row(w, plane, packed, i, row, size, taps);
-      else depthwise_images_row(w, plane, packed, i, row, size, false, taps);
-      write_row(row, size, to_row, s.channels, slice, out[1]);
+      float* const row = whole ? reinterpret_cast<float*>(to_row) : buffer;
+      if (forward) columns.result(packed, i, row, block, step);
+      else columns.images(packed, i, row, block, step, false);
+      if (!whole) write_row(row, block, to_row, s.channels, slice, out[1]);
     }
   });
 }
@@ -145,31 +170,25 @@ void kernels(ffi::ThreadPool& pool, const Sizes& s, const T* images, const T* re
   float* const sums = shared_arena.take(size_t(s.edges) * parts * size);
   share(pool, s.edges * parts * slices, [&](int unit) {
     arena.reset();
-    std::vector<Tap> taps;
     const Slice slice = Slice::make(s, unit % slices, slices);
     const int part = unit / slices % parts, edge = unit / slices / parts;
     float* const sum = sums + size_t(unit / slices) * size + slice.first / kLanes * taps_size;
     std::memset(sum, 0, slice.blocks * taps_size * sizeof(float));
-    const Plane x = Plane::make(arena, slice.blocks, w.image[0], w.image[1], w.left(), w.right());
-    // Whole blocks of floats are read where they lie.
-    const bool direct = std::is_same_v<T, float> && slice.channels % kLanes == 0;
-    const Plane y = Plane::make(arena, slice.blocks, direct ? 0 : w.result[0], w.result[1], 0, 0);
+    const bool whole = whole_blocks<T>(slice);
+    const int block = whole ? kLanes : w.result[1] * kLanes, step = whole ? s.channels : kLanes;
+    float* const buffer = arena.take(whole ? 0 : slice.blocks * block);
     for (int n = s.batch * part / parts; n < s.batch * (part + 1) / parts; ++n) {
       const size_t image = size_t(edge) * s.batch + n;
-      Rows<T> x_rows(images + image * s.image() + slice.first, s.channels, slice, x, w.image[1]);
-      const T* const y_image = results + image * s.result() + slice.first;
-      Rows<T> y_rows(y_image, s.channels, slice, y, w.result[1]);
+      const T* const y = results + image * s.result() + slice.first;
+      Source<T> x(images + image * s.image() + slice.first, s.channels, slice, w.image, w,
+                  w.left(), w.right());
+      Columns columns = Columns::of_result(w, x.view());
       for (int i = 0; i < w.result[0]; ++i) {
-        x_rows.read_until(i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]);
-        if (direct) {
-          const T* const row = y_image + size_t(i) * w.result[1] * s.channels;
-          prefetch<0>(row + w.result[1] * s.channels, w.result[1], s.channels, slice);
-          depthwise_kernel(w, x, i, reinterpret_cast<const float*>(row), kLanes, s.channels, sum,
-                           taps);
-        } else {
-          y_rows.read_until(i);
-          depthwise_kernel(w, x, i, y.at(0, i, 0), y.block_size(), kLanes, sum, taps);
-        }
+        x.read_until(i * w.stride[0] + (w.size[0] - 1) * w.dilation[0] - w.low[0]);
+        const T* const y_row = y + size_t(i) * w.result[1] * s.channels;
+        if (!whole) read_row(y_row, s.channels, slice, w.result[1], buffer, block);
+        const float* const row = whole ? reinterpret_cast<const float*>(y_row) : buffer;
+        columns.kernel(i, row, block, step, sum);
       }
     }
   });

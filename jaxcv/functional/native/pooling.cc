@@ -1,7 +1,7 @@
 // Pools of images [batch, height, width, channels]: sums and maxima of windows, and what their
 // derivatives need. Of equal maxima the first one counts, in the order of rows.
-#include "lanes.h"
 #include "parallel.h"
+#include "window.h"
 
 namespace ffi = xla::ffi;
 
