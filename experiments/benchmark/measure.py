@@ -104,33 +104,29 @@ def _best_form(
     Raises:
         SideError: if no form works.
     """
-    best: tuple[float, Side, dict[str, Any]] | None = None
+    best: tuple[float, str] | None = None
 
     def attempt(form: str, limit: float | None) -> None:
         nonlocal best
-        side = begin("PyTorch", form=form)
-        try:
-            figures = side.ready(limit)
-            steps = steps_for(side, seconds / 2)
-            taken = side.run(steps) / steps
-        except SideError as error:
-            side.end()
-            tried.append({"form": form, "failed": str(error)})
-            return
+        # One at a time, as two may need more memory than there is.
+        with begin("PyTorch", form=form) as side:
+            try:
+                side.ready(limit)
+                steps = steps_for(side, seconds / 2)
+                taken = side.run(steps) / steps
+            except SideError as error:
+                tried.append({"form": form, "failed": str(error)})
+                return
         tried.append({"form": form, "seconds": taken})
-        slower = side
         if best is None or taken < best[0]:
-            if best is not None:
-                slower = best[1]
-            best = (taken, side, {**figures, "form": form})
-        if slower is not best[1]:
-            slower.end()
+            best = (taken, form)
 
     for form in case.forms:
         attempt(form, None)
     if best is None:
         raise SideError(tried[0]["failed"])
-    attempt(f"{best[2]['form']} passive", None)
+    attempt(f"{best[1]} passive", None)
     if case.torch_compile and compile_limit:
-        attempt(f"{best[2]['form']} compiled", compile_limit)
-    return best[1], best[2]
+        attempt(f"{best[1]} compiled", compile_limit)
+    side = begin("PyTorch", form=best[1])
+    return side, {**side.ready(), "form": best[1]}
