@@ -13,7 +13,8 @@ from jax import lax
 
 from jaxcv.data import Augmentation, augment, epoch_order, random_batch
 from jaxcv.functional._arguments import positive
-from jaxcv.models.skeleton import CIFAR, check_images
+from jaxcv.models.network import check_images
+from jaxcv.models.skeleton import CIFAR, least_size
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
@@ -150,7 +151,8 @@ def build(
         dtype=jnp.dtype(config.dtype),
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    check_images((config.batch_size, *image_shape), image_shape[-1], CIFAR, auxiliary=False)
+    least = least_size(CIFAR, auxiliary=False)
+    check_images((config.batch_size, *image_shape), image_shape[-1], least)
     relax = relaxation.softmax(space)
     schedule = cosine_by_epoch(
         config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch

@@ -14,7 +14,8 @@ from flax import nnx
 from jaxcv.blocks import ReLUConvBN, create_operation
 from jaxcv.blocks.operations import Identity, Pool, Sequence, Zero
 from jaxcv.layers import Conv2d, Linear
-from jaxcv.models.skeleton import CIFAR, CellInputs, Place, Skeleton, Stem, check_images, classify
+from jaxcv.models.network import check_images, classified
+from jaxcv.models.skeleton import CIFAR, CellInputs, Place, Skeleton, Stem, least_size
 from jaxcv.models.skeleton import places as plan
 from search.mixed import Stage, Static, mixed_edges
 from search.space import CellSpace, Mix, Space
@@ -184,7 +185,8 @@ class SearchNetwork(nnx.Module):
         )
         final = self.places[-1]
         self.classifier = Linear(widths[final.kind] * final.channels, num_classes, rngs=rngs)
-        self.skeleton, self.image_channels, self.dtype = skeleton, inputs, dtype
+        self.image_channels, self.dtype = inputs, dtype
+        self.least_size = least_size(skeleton, auxiliary=False)
         self.mix_shapes = tuple((kind, cell.allowed.shape) for kind, cell in space.cells.items())
 
     def __call__(self, x: jax.Array, mix: Mix) -> jax.Array:
@@ -195,7 +197,7 @@ class SearchNetwork(nnx.Module):
             ValueError: for images or mixing weights of another shape, or images too small for the
                 skeleton.
         """
-        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=False)
+        check_images(x.shape, self.image_channels, self.least_size)
         for kind, shape in self.mix_shapes:
             # Checked here, since an index beyond an array raises nothing in JAX.
             if mix[kind].shape != shape:
@@ -203,4 +205,4 @@ class SearchNetwork(nnx.Module):
         before, last = self.stem(x.astype(self.dtype), train=True)
         for place, cell in zip(self.places, self.cells, strict=True):
             before, last = last, cell(before, last, mix[place.kind])
-        return classify(last, self.classifier)
+        return dict(classified(last, self.classifier))["logits"]

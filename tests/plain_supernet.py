@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxcv import functional
 from jaxcv.blocks.operations import Pool
-from jaxcv.models.skeleton import classify
+from jaxcv.models.network import classified
 
 
 def mixed_operation(operations, mix, x):
@@ -51,4 +51,4 @@ def run_network(network, space, x, mix):
     for place, cell in zip(network.places, network.cells, strict=True):
         cell_space = space.cells[place.kind]
         before, last = last, run_cell(cell, cell_space, before, last, mix[place.kind])
-    return classify(last, network.classifier)
+    return dict(classified(last, network.classifier))["logits"]

@@ -1,7 +1,9 @@
-"""Networks, one family a file."""
+"""Networks, one family a file, and by name."""
 
 from jaxcv.models.cell import CellNetwork
-from jaxcv.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from jaxcv.models.network import Network
+from jaxcv.models.registry import create_model, list_models
+from jaxcv.models.resnet import ResNet
 from jaxcv.models.skeleton import CIFAR, IMAGENET, SKELETONS, Skeleton
 
 __all__ = [
@@ -9,11 +11,9 @@ __all__ = [
     "IMAGENET",
     "SKELETONS",
     "CellNetwork",
+    "Network",
     "ResNet",
     "Skeleton",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
+    "create_model",
+    "list_models",
 ]

@@ -8,14 +8,14 @@ from jaxcv import functional, genotype
 from jaxcv.blocks import create_operation
 from jaxcv.blocks.operations import Identity
 from jaxcv.layers import Linear
+from jaxcv.models.network import Endpoints, Network, classified
 from jaxcv.models.skeleton import (
     AuxiliaryHead,
     CellInputs,
     Place,
     Skeleton,
     Stem,
-    check_images,
-    classify,
+    least_size,
     places,
 )
 
@@ -58,7 +58,7 @@ class Cell(nnx.Module):
         return jnp.concatenate([states[state] for state in self.output], -1)
 
 
-class CellNetwork(nnx.Module):
+class CellNetwork(Network):
     """The network of a genotype: a stem, cells of both kinds, a linear classifier.
 
     Args:
@@ -71,6 +71,8 @@ class CellNetwork(nnx.Module):
         auxiliary: whether to have an auxiliary head after cell ``2 * layers // 3``.
         dtype: to compute in; parameters, statistics and logits stay float32.
         rngs: source of the initial values.
+
+    Features: "stem", "cell1", "cell2", ..., "auxiliary", "pooled", "logits".
 
     Raises:
         ValueError: for numbers below 1 and a genotype without the two kinds of cell.
@@ -94,6 +96,8 @@ class CellNetwork(nnx.Module):
                 f"genotype has cells of kind {', '.join(genotype.cells)}; allowed are normal and "
                 "reduce"
             )
+        least = least_size(skeleton, auxiliary=auxiliary)
+        super().__init__(num_classes, inputs=inputs, least_size=least, dtype=dtype)
         cells = genotype.cells
         widths = {kind: len(cell.output.states) for kind, cell in cells.items()}
         plan = places(skeleton, channels, layers, widths)
@@ -107,46 +111,23 @@ class CellNetwork(nnx.Module):
                 skeleton, outputs[self.auxiliary_after], num_classes, rngs=rngs
             )
         self.classifier = Linear(outputs[-1], num_classes, rngs=rngs)
-        self.skeleton, self.image_channels, self.dtype = skeleton, inputs, dtype
 
-    def __call__(
+    def endpoints(
         self,
         x: jax.Array,
         *,
-        train: bool = False,
-        key: jax.Array | None = None,
+        train: bool,
+        key: jax.Array | None,
         drop_path: float | jax.Array = 0.0,
-    ) -> jax.Array:
-        """Logits [batch, num_classes] of images [batch, height, width, inputs].
-
-        Args:
-            x: the images, normalised as in training.
-            train: whether batch norms use and move their statistics.
-            key: for drop-path; without one there is none.
-            drop_path: probability that an edge's result is dropped for an example.
-
-        Raises:
-            ValueError: for another shape, or images too small for the skeleton.
-        """
-        return self.heads(x, train=train, key=key, drop_path=drop_path)[0]
-
-    def heads(
-        self,
-        x: jax.Array,
-        *,
-        train: bool = False,
-        key: jax.Array | None = None,
-        drop_path: float | jax.Array = 0.0,
-    ) -> tuple[jax.Array, ...]:
-        """The logits of the classifier and, where there is one, of the auxiliary head."""
-        has_auxiliary = self.auxiliary is not None
-        check_images(x.shape, self.image_channels, self.skeleton, auxiliary=has_auxiliary)
-        before, last = self.stem(x.astype(self.dtype), train=train)
-        logits: list[jax.Array] = []
+    ) -> Endpoints:
+        """``drop_path``: probability that an edge's result is dropped for an example."""
+        before, last = self.stem(x, train=train)
+        yield "stem", last
         for number, cell in enumerate(self.cells):
             cell_key = None if key is None else jax.random.fold_in(key, number)
             y = cell(before, last, train=train, key=cell_key, drop_path=drop_path)
             before, last = last, y
+            yield f"cell{number + 1}", y
             if self.auxiliary is not None and number == self.auxiliary_after:
-                logits.append(self.auxiliary(y, train=train))
-        return (classify(last, self.classifier), *logits)
+                yield "auxiliary", self.auxiliary(y, train=train)
+        yield from classified(last, self.classifier)

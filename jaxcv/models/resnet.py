@@ -9,14 +9,13 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import BasicBlock, Bottleneck, ResidualBlock
-from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d, Linear, he_fan_out
-from jaxcv.models.skeleton import classify
+from jaxcv.models.network import Endpoints, Entry, Names, Network, classified
 
 _STEM_CHANNELS = 64
 
 
-class ResNet(nnx.Module):
+class ResNet(Network):
     """A stem that divides height and width by 4, stages of residual blocks, a linear classifier.
 
     The stem is a 7x7 convolution of stride 2 to 64 channels, batch norm, ReLU and 3x3 max pooling
@@ -32,6 +31,8 @@ class ResNet(nnx.Module):
         rngs: source of the initial values: of the convolutions normal with variance
             ``2 / fan-out``.
 
+    Features: "stem", "stage1", "stage2", ..., "pooled", "logits".
+
     Raises:
         ValueError: for numbers below 1, and no stages.
     """
@@ -46,7 +47,7 @@ class ResNet(nnx.Module):
         dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        positive(num_classes=num_classes, inputs=inputs)
+        super().__init__(num_classes, inputs=inputs, dtype=dtype)
         if not depths or any(not isinstance(depth, int) or depth < 1 for depth in depths):
             raise ValueError(f"depths={depths!r}; allowed are positive ints, at least one")
         channels = last = _STEM_CHANNELS
@@ -63,35 +64,40 @@ class ResNet(nnx.Module):
                 last = stage[-1].outputs
             self.stages.append(stage)
         self.classifier = Linear(last, num_classes, rngs=rngs)
-        self.image_channels, self.dtype = inputs, dtype
 
-    def __call__(
-        self, x: jax.Array, *, train: bool = False, key: jax.Array | None = None
-    ) -> jax.Array:
-        """Logits [batch, num_classes] of images [batch, height, width, inputs].
-
-        Args:
-            x: the images, normalised as in training.
-            train: whether batch norms use and move their statistics.
-            key: not used: nothing here is random.
-
-        Raises:
-            ValueError: for another shape.
-        """
-        if x.ndim != 4 or x.shape[-1] != self.image_channels:
-            raise ValueError(
-                f"x has shape {x.shape}; allowed is [batch, height, width, {self.image_channels}]"
-            )
-        x = jax.nn.relu(self.stem_norm(self.stem(x.astype(self.dtype)), train=train))
+    def endpoints(self, x: jax.Array, *, train: bool, key: jax.Array | None) -> Endpoints:
+        x = jax.nn.relu(self.stem_norm(self.stem(x), train=train))
+        yield "stem", x
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
-        for stage in self.stages:
+        for number, stage in enumerate(self.stages, 1):
             for block in stage:
                 x = block(x, train=train)
-        return classify(x, self.classifier)
+            yield f"stage{number}", x
+        yield from classified(x, self.classifier)
 
 
-resnet18 = functools.partial(ResNet, BasicBlock, (2, 2, 2, 2))
-resnet34 = functools.partial(ResNet, BasicBlock, (3, 4, 6, 3))
-resnet50 = functools.partial(ResNet, Bottleneck, (3, 4, 6, 3))
-resnet101 = functools.partial(ResNet, Bottleneck, (3, 4, 23, 3))
-resnet152 = functools.partial(ResNet, Bottleneck, (3, 8, 36, 3))
+NAMES: Names = (
+    (r"^stem\.", "conv1."),
+    (r"^stem_norm\.", "bn1."),
+    (r"^stages\.(\d+)", lambda found: f"layer{int(found[1]) + 1}"),
+    (r"convolutions\.(\d+)", lambda found: f"conv{int(found[1]) + 1}"),
+    (r"norms\.(\d+)", lambda found: f"bn{int(found[1]) + 1}"),
+    (r"shortcut\.", "downsample.0."),
+    (r"shortcut_norm\.", "downsample.1."),
+    (r"^classifier\.", "fc."),
+)
+
+
+def _entry(block: Callable[..., ResidualBlock], depths: Sequence[int], top1: float) -> Entry:
+    make = functools.partial(ResNet, block, depths)
+    names = {"torchvision": NAMES, "timm": NAMES}
+    return Entry(make, names, top1=top1, source="torchvision, IMAGENET1K_V1")
+
+
+MODELS = {
+    "resnet18": _entry(BasicBlock, (2, 2, 2, 2), 69.758),
+    "resnet34": _entry(BasicBlock, (3, 4, 6, 3), 73.314),
+    "resnet50": _entry(Bottleneck, (3, 4, 6, 3), 76.130),
+    "resnet101": _entry(Bottleneck, (3, 4, 23, 3), 77.374),
+    "resnet152": _entry(Bottleneck, (3, 8, 36, 3), 78.312),
+}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import FactorizedReduce, ReLUConvBN
 from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d, Linear
+from jaxcv.models.network import classified
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,12 @@ def places(
     return found
 
 
-def check_images(
-    shape: tuple[int, ...], inputs: int, skeleton: Skeleton, *, auxiliary: bool
-) -> None:
-    """Raises a ValueError unless it is the shape of a batch of images that are large enough."""
-    if len(shape) != 4 or shape[-1] != inputs:
-        raise ValueError(f"x has shape {shape}; allowed is [batch, height, width, {inputs}]")
+def least_size(skeleton: Skeleton, *, auxiliary: bool) -> int:
+    """The smallest height and width, in pixels, of images that fit a skeleton."""
     # The auxiliary head pools with windows of 5 and then needs two of them, a stride apart.
     inside = 5 + skeleton.auxiliary_stride if auxiliary else 1
     shrink = 4 * math.prod(skeleton.stem_strides)
-    least = max(shrink, (inside - 1) * shrink + 1)
-    if min(shape[1:3]) < least:
-        head = " with an auxiliary head" if auxiliary else ""
-        raise ValueError(
-            f"x has height and width {shape[1:3]}; allowed is at least {least} by {least} in the "
-            f"{skeleton.name} skeleton{head}"
-        )
+    return max(shrink, (inside - 1) * shrink + 1)
 
 
 class Stem(nnx.Module):
@@ -187,10 +177,4 @@ class AuxiliaryHead(nnx.Module):
         x = self.second(x)
         if self.second_norm is not None:
             x = self.second_norm(x, train=train)
-        return classify(jax.nn.relu(x), self.classifier)
-
-
-def classify(x: jax.Array, classifier: Linear) -> jax.Array:
-    """Mean over the pixels, then a linear layer, in float32 at least: the logits."""
-    precise = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return classifier(functional.global_avg_pool2d(precise))
+        return dict(classified(jax.nn.relu(x), self.classifier))["logits"]

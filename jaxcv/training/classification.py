@@ -15,7 +15,8 @@ from jaxcv.data import Augmentation, Split, augment, epoch_order
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
 from jaxcv.models import SKELETONS, CellNetwork
-from jaxcv.models.skeleton import check_images
+from jaxcv.models.network import check_images
+from jaxcv.models.skeleton import least_size
 from jaxcv.training.evaluation import evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
@@ -152,12 +153,13 @@ def build(
     steps_per_epoch = count // config.batch_size
     if steps_per_epoch < 1:
         raise ValueError(f"batch_size={config.batch_size!r}; allowed are 1 to {count}, all images")
+    has_auxiliary = config.auxiliary_weight > 0
     check_images(
         (config.batch_size, *image_shape),
         image_shape[-1],
-        SKELETONS[config.skeleton],
-        auxiliary=config.auxiliary_weight > 0,
+        least_size(SKELETONS[config.skeleton], auxiliary=has_auxiliary),
     )
+    heads = ("logits", "auxiliary") if has_auxiliary else ("logits",)
     make = functools.partial(
         network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
     )
@@ -189,14 +191,14 @@ def build(
 
         def loss(weights: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             model = nnx.merge(graph, weights, state.statistics)
-            logits, *auxiliary = model.heads(
-                images, train=True, key=keys("drop path", step), drop_path=drop_path(step)
+            found = model.features(
+                images, heads, train=True, key=keys("drop path", step), drop_path=drop_path(step)
             )
-            total = cross_entropy(logits, labels)
-            for head in auxiliary:
-                total += config.auxiliary_weight * cross_entropy(head, labels)
+            total = cross_entropy(found["logits"], labels)
+            if has_auxiliary:
+                total += config.auxiliary_weight * cross_entropy(found["auxiliary"], labels)
             statistics = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-            return total, (accuracy(logits, labels), statistics)
+            return total, (accuracy(found["logits"], labels), statistics)
 
         (total, (share, statistics)), gradient = jax.value_and_grad(loss, has_aux=True)(
             state.weights

@@ -74,7 +74,9 @@ def test_network(name, skeleton, size, auxiliary):
     def run(weights, statistics, x, pull_with):
         def call(weights, x):
             network = nnx.merge(graph, weights, statistics)
-            heads = network.heads(x, train=True)
+            names = ("logits", "auxiliary")[: 1 + auxiliary]
+            found = network.features(x, names, train=True)
+            heads = tuple(found[name] for name in names)
             return heads, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
         heads, pull, moved = jax.vjp(call, weights, x, has_aux=True)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxcv.analysis import count_parameters
 from jaxcv.blocks import BasicBlock, Bottleneck
-from jaxcv.models import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from jaxcv.models import ResNet, create_model
 
 CLASSES = 4
 
@@ -19,11 +19,11 @@ CLASSES = 4
 @pytest.mark.parametrize(
     ("make", "parameters"),
     [
-        (resnet18, 11_689_512),
-        (resnet34, 21_797_672),
-        (resnet50, 25_557_032),
-        (resnet101, 44_549_160),
-        (resnet152, 60_192_808),
+        (functools.partial(create_model, "resnet18"), 11_689_512),
+        (functools.partial(create_model, "resnet34"), 21_797_672),
+        (functools.partial(create_model, "resnet50"), 25_557_032),
+        (functools.partial(create_model, "resnet101"), 44_549_160),
+        (functools.partial(create_model, "resnet152"), 60_192_808),
         # ResNeXt-50 32x4d and Wide ResNet-50-2, as torchvision counts them.
         (
             functools.partial(
@@ -116,7 +116,7 @@ def test_blocks_round_odd_sizes_up(block, stride):
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 8, 8, 1), (1, 3, 8, 8)])
 def test_wrong_images_are_named(shape):
     def call(x):
-        return resnet18(CLASSES, rngs=nnx.Rngs(0))(x)
+        return create_model("resnet18", CLASSES, rngs=nnx.Rngs(0))(x)
 
     with pytest.raises(ValueError, match=r"x has shape .*; allowed is \[batch, height, width, 3\]"):
         jax.eval_shape(call, jnp.zeros(shape))
@@ -125,7 +125,8 @@ def test_wrong_images_are_named(shape):
 @pytest.mark.parametrize("size", [1, 31, 32])
 def test_images_of_any_size_fit(size):
     logits = jax.eval_shape(
-        lambda x: resnet18(CLASSES, rngs=nnx.Rngs(0))(x), jnp.zeros((1, size, size, 3))
+        lambda x: create_model("resnet18", CLASSES, rngs=nnx.Rngs(0))(x),
+        jnp.zeros((1, size, size, 3)),
     )
     assert logits.shape == (1, CLASSES)
 
@@ -136,7 +137,10 @@ def test_images_of_any_size_fit(size):
         (functools.partial(ResNet, BasicBlock, (), 4), r"depths=\(\); allowed are positive ints"),
         (functools.partial(ResNet, BasicBlock, (2, 0), 4), r"depths=\(2, 0\)"),
         (functools.partial(ResNet, BasicBlock, (2, 2), 0), "num_classes=0; allowed is a positive"),
-        (functools.partial(resnet18, 4, inputs=0), "inputs=0; allowed is a positive int"),
+        (
+            functools.partial(create_model, "resnet18", inputs=0),
+            "inputs=0; allowed is a positive int",
+        ),
         (functools.partial(BasicBlock, 4, 0), "channels=0; allowed is a positive int"),
         (functools.partial(BasicBlock, 4, 4, stride=0), "stride=0; allowed is a positive int"),
         (functools.partial(Bottleneck, 4, 4, groups=0), "groups=0; allowed is a positive int"),
@@ -149,7 +153,9 @@ def test_wrong_arguments_are_named(make, message):
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
-    model = nnx.eval_shape(lambda: resnet50(CLASSES, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(
+        lambda: create_model("resnet50", CLASSES, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {jnp.dtype("float32")}
     graph, state = nnx.split(model)
 

@@ -10,7 +10,8 @@ import pytest
 from flax import nnx, traverse_util
 
 from jaxcv.blocks import Bottleneck
-from jaxcv.models import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from jaxcv.models import ResNet, create_model
+from jaxcv.models.resnet import NAMES
 
 torch = pytest.importorskip("torch")
 
@@ -26,16 +27,9 @@ def _float64():
         yield
 
 
-# Names of ours, their parts joined by dots, to torchvision's.
+# Parts of names of ours, joined by dots, to torchvision's.
 NAMES = [
-    (r"^stem\.", "conv1."),
-    (r"^stem_norm\.", "bn1."),
-    (r"^stages\.(\d+)", lambda found: f"layer{int(found[1]) + 1}"),
-    (r"convolutions\.(\d+)", lambda found: f"conv{int(found[1]) + 1}"),
-    (r"norms\.(\d+)", lambda found: f"bn{int(found[1]) + 1}"),
-    (r"shortcut\.", "downsample.0."),
-    (r"shortcut_norm\.", "downsample.1."),
-    (r"^classifier\.", "fc."),
+    *NAMES,
     (r"(kernel|scale)$", "weight"),
     (r"offset$", "bias"),
     (r"mean$", "running_mean"),
@@ -105,11 +99,18 @@ def compare(make, block, depths, shape):
 
 @pytest.mark.parametrize("shape", [(2, 64, 64, 3), (3, 45, 67, 1)])
 def test_resnet18(shape):
-    compare(resnet18, torch_resnet.BasicBlock, (2, 2, 2, 2), shape)
+    compare(
+        functools.partial(create_model, "resnet18"), torch_resnet.BasicBlock, (2, 2, 2, 2), shape
+    )
 
 
 def test_resnet50():
-    compare(resnet50, torch_resnet.Bottleneck, (3, 4, 6, 3), (2, 64, 64, 3))
+    compare(
+        functools.partial(create_model, "resnet50"),
+        torch_resnet.Bottleneck,
+        (3, 4, 6, 3),
+        (2, 64, 64, 3),
+    )
 
 
 @pytest.mark.parametrize("options", [{"stride_first": True}, {"groups": 4, "width": 9}])
@@ -124,19 +125,19 @@ def test_bottlenecks_of_other_form(options):
 
 
 @pytest.mark.parametrize(
-    ("make", "block", "depths"),
+    ("name", "block", "depths"),
     [
-        (resnet18, torch_resnet.BasicBlock, (2, 2, 2, 2)),
-        (resnet34, torch_resnet.BasicBlock, (3, 4, 6, 3)),
-        (resnet50, torch_resnet.Bottleneck, (3, 4, 6, 3)),
-        (resnet101, torch_resnet.Bottleneck, (3, 4, 23, 3)),
-        (resnet152, torch_resnet.Bottleneck, (3, 8, 36, 3)),
+        ("resnet18", torch_resnet.BasicBlock, (2, 2, 2, 2)),
+        ("resnet34", torch_resnet.BasicBlock, (3, 4, 6, 3)),
+        ("resnet50", torch_resnet.Bottleneck, (3, 4, 6, 3)),
+        ("resnet101", torch_resnet.Bottleneck, (3, 4, 23, 3)),
+        ("resnet152", torch_resnet.Bottleneck, (3, 8, 36, 3)),
     ],
 )
-def test_every_variable_has_its_name_in_torchvision(make, block, depths):
+def test_every_variable_has_its_name_in_torchvision(name, block, depths):
     with torch.device("meta"):
         theirs = torch_resnet.ResNet(block, depths, CLASSES)
-    ours = nnx.state(nnx.eval_shape(lambda: make(CLASSES, rngs=nnx.Rngs(0))))
-    names = [their_name(path) for path in traverse_util.flatten_dict(nnx.to_pure_dict(ours))]
+    ours = nnx.state(nnx.eval_shape(lambda: create_model(name, CLASSES, rngs=nnx.Rngs(0))))
+    found = [their_name(path) for path in traverse_util.flatten_dict(nnx.to_pure_dict(ours))]
     expected = [name for name in theirs.state_dict() if not name.endswith("num_batches_tracked")]
-    assert sorted(names) == sorted(expected)
+    assert sorted(found) == sorted(expected)

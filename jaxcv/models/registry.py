@@ -1,0 +1,61 @@
+"""Models by name."""
+
+import difflib
+import fnmatch
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcv.models import resnet
+from jaxcv.models.network import Entry, Network
+
+MODELS: dict[str, Entry] = {
+    **resnet.MODELS,
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a pattern, such as "res*", in the order of families and sizes."""
+    return fnmatch.filter(MODELS, pattern)
+
+
+def find(name: str) -> Entry:
+    """What a name stands for.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(str(name), MODELS, n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"name={name!r}; allowed are {', '.join(MODELS)}{hint}")
+    return MODELS[name]
+
+
+def create_model(
+    name: str,
+    num_classes: int | None = None,
+    *,
+    inputs: int = 3,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+    **options: Any,
+) -> Network:
+    """A model by name, as ``create_model("resnet50", num_classes=10, rngs=nnx.Rngs(0))``.
+
+    Args:
+        name: one of ``list_models()``.
+        num_classes: number of logits; by default those of its published weights.
+        inputs: channels of the images.
+        dtype: to compute in; parameters, statistics and logits stay float32.
+        rngs: source of the initial values.
+        options: of the family, such as ``output_stride`` of residual networks.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones, and values that are not allowed.
+    """
+    entry = find(name)
+    count = entry.num_classes if num_classes is None else num_classes
+    return entry.make(count, inputs=inputs, dtype=dtype, rngs=rngs, **options)
