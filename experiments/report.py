@@ -1,52 +1,17 @@
 """The report of a run: one HTML page with its result, cells, curves and configuration."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.environment import environment
+from experiments.page import picture, settings_table, write_page
 from jaxcv.genotype import Genotype
-from jaxcv.training.run import write_atomically
-from search.plot import draw_cell, draw_curves, draw_weights, save
-
-_CSS = """
-:root { color-scheme: light dark; --ink: #1d2126; --soft: #5d6670; --line: #dfe3e8; --page: #fff;
-  --card: #f6f7f9; --mark: #00517f; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343b43; --page: #15181c; --card: #1e2328;
-    --mark: #7fc1ec; }
-  figure svg { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--page);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { margin: 0; font-size: 1.15rem; font-weight: 600; color: var(--soft); }
-h2 { margin: 2.5rem 0 .75rem; font-size: 1.2rem; }
-.headline { margin: .25rem 0 0; font-size: clamp(1.5rem, 5vw, 2.25rem); font-weight: 700;
-  line-height: 1.2; color: var(--mark); }
-.detail { margin: .4rem 0 0; color: var(--soft); }
-.scroll, figure { overflow-x: auto; }
-figure { margin: 0 0 1.5rem; }
-figcaption { font-weight: 600; margin-bottom: .25rem; position: sticky; left: 0; }
-svg { display: block; height: auto; max-width: 100%; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem 1.25rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; }
-thead th { color: var(--soft); font-weight: 500; white-space: nowrap; }
-tbody th { font-weight: 500; }
-th { overflow-wrap: normal; }
-.results td { text-align: right; white-space: nowrap; }
-.results thead th + th { text-align: right; }
-.results .best td, .results .best th { font-weight: 700; }
-.settings th { color: var(--soft); }
-pre { padding: .75rem 1rem; background: var(--card); border-radius: .4rem; overflow-x: auto;
-  font-size: .85rem; overflow-wrap: normal; }
-summary { cursor: pointer; color: var(--soft); }
-"""
+from search.plot import draw_cell, draw_curves, draw_weights
 
 
 def write_report(
@@ -94,32 +59,25 @@ def write_report(
     if genotype:
         body.append("<h2>Cells</h2>")
         for kind, cell in genotype.cells.items():
-            body.append(_picture(folder, f"cell_{kind}", f"{kind} cell", draw_cell(cell)))
+            body.append(picture(folder, f"cell_{kind}", f"{kind} cell", draw_cell(cell)))
         body.append(
             "<details><summary>The genotype as text</summary>"
             f"<pre>{escape(genotype.to_json())}</pre></details>"
         )
     if rows:
         body.append("<h2>Curves</h2>")
-        body.append(_picture(folder, "curves", "loss and accuracy", draw_curves(rows)))
+        body.append(picture(folder, "curves", "loss and accuracy", draw_curves(rows)))
     mixes = [row["mix"] for row in rows if row.get("mix")]
     if mixes:
         body.append("<h2>Mixing weights</h2>")
         for kind in mixes[0]:
             figure = draw_weights(np.array([mix[kind] for mix in mixes]), primitives)
-            body.append(_picture(folder, f"weights_{kind}", f"{kind} cell", figure))
+            body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     if config:
-        body.append(f"<h2>Configuration</h2>{_settings_table(_flat(config))}")
-    body.append(f"<h2>Environment</h2>{_settings_table(environment().items())}")
+        body.append(f"<h2>Configuration</h2>{settings_table(_flat(config))}")
+    body.append(f"<h2>Environment</h2>{settings_table(environment().items())}")
     path = folder / "report.html"
-    write_atomically(
-        path,
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body>\n</html>\n",
-    )
+    write_page(path, title, body)
     return path
 
 
@@ -174,28 +132,6 @@ def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
         '<div class="scroll"><table class="results">'
         f"<thead><tr><th>network</th>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
-
-
-def _settings_table(settings: Iterable[tuple[str, Any]]) -> str:
-    body = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>\n"
-        for name, value in settings
-    )
-    return f'<table class="settings"><tbody>{body}</tbody></table>'
-
-
-def _picture(folder: Path, name: str, caption: str, figure: Figure) -> str:
-    """Saves the figure in the folder and returns it as part of the page."""
-    save(figure, folder / name)
-    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    # The identifiers of one picture must not meet those of another.
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{escape(name)}-", svg)
-    # On a narrow screen a picture is scrolled rather than made too small to read.
-    width = f"{figure.get_figwidth():.2f}in"
-    start = f'<svg role="img" aria-label="{escape(caption)}" style="min-width:min(34rem,{width})"'
-    svg = svg.replace("<svg", start, 1)
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

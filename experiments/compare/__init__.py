@@ -1,0 +1,1 @@
+"""The comparison of all models: python -m experiments.compare."""

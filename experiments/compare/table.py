@@ -1,0 +1,100 @@
+"""The comparison as tables: Markdown, CSV, HTML."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def columns(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """The columns of the table: a title, and a text for each row."""
+    batches = list(dict.fromkeys(batch for row in rows for batch in row["seconds"]))
+
+    def texts(text: Any) -> list[str]:
+        return [text(row) for row in rows]
+
+    def milliseconds(row: Row, batch: str) -> str:
+        time = row["seconds"].get(batch)
+        return f"{1e3 * time['median']:.1f}" if time else "–"
+
+    def throughput(row: Row, batch: str) -> str:
+        time = row["seconds"].get(batch)
+        return f"{int(batch) / time['median']:.1f}" if time else "–"
+
+    return [
+        ("model", texts(lambda row: row["model"])),
+        ("data", texts(lambda row: row["data"])),
+        ("top-1 %", texts(lambda row: "–" if row["top1"] is None else f"{row['top1']:.2f}")),
+        ("image", texts(lambda row: f"{row['image_size']}×{row['image_size']}")),
+        ("parameters, M", texts(lambda row: f"{row['parameters'] / 1e6:.2f}")),
+        ("multiply-adds, G", texts(lambda row: f"{row['multiply_adds'] / 1e9:.3f}")),
+        ("activations, MB", texts(lambda row: f"{row['activation_bytes'] / 1e6:.1f}")),
+        ("top-1 % per M", texts(lambda row: "–" if row["top1"] is None else f"{density(row):.2f}")),
+        *(
+            (f"ms at {batch}", texts(lambda row, batch=batch: milliseconds(row, batch)))
+            for batch in batches
+        ),
+        *(
+            (f"images/s at {batch}", texts(lambda row, batch=batch: throughput(row, batch)))
+            for batch in batches
+        ),
+    ]
+
+
+def density(row: Row) -> float:
+    """Information density: percent of accuracy per million parameters (arXiv:1605.07678)."""
+    return row["top1"] / (row["parameters"] / 1e6)
+
+
+def _lines(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
+    titles, texts = zip(*columns(rows), strict=True)
+    yield titles
+    yield from zip(*texts, strict=True)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table of the rows, and the sources of the accuracies."""
+    head, *body = _lines(rows)
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
+    return f"{table}\n{sources(rows)}\n"
+
+
+def sources(rows: Sequence[Row]) -> str:
+    """Where the accuracies are published, in one line."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["top1"] is not None:
+            found.setdefault(row["source"], []).append(row["model"])
+    listed = "; ".join(f"{source} ({', '.join(names)})" for source, names in found.items())
+    return f"Top-1 accuracies as published: {listed}."
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """The rows as CSV, in base units: counts, bytes, seconds."""
+    file = io.StringIO()
+    plain = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    for flat, row in zip(plain, rows, strict=True):
+        for batch, time in row["seconds"].items():
+            flat |= {f"seconds_{batch}_{name}": value for name, value in time.items()}
+    writer = csv.DictWriter(file, list(dict.fromkeys(key for row in plain for key in row)))
+    writer.writeheader()
+    writer.writerows(plain)
+    return file.getvalue()
+
+
+def html(rows: Sequence[Row]) -> str:
+    """The table for a page."""
+    head, *body = _lines(rows)
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    lines = ""
+    for (name, *cells), row in zip(body, rows, strict=True):
+        texts = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        lines += f'<tr title="{escape(row["source"])}"><th>{escape(name)}</th>{texts}</tr>\n'
+    return (
+        f'<div class="scroll"><table class="results"><thead><tr>{titles}</tr></thead>\n'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
