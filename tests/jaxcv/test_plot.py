@@ -44,9 +44,10 @@ def check_texts(figure):
     beyond = {
         label
         for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
-        if not min(axis.get_view_interval()) <= at <= max(axis.get_view_interval())
+        for which, axis in enumerate((axes.xaxis, axes.yaxis))
+        for label in axis.get_ticklabels()
+        if not np.ptp([*axis.get_view_interval(), label.get_position()[which]])
+        <= np.ptp(axis.get_view_interval())
     }
     texts = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
     texts = [text for text in texts if text not in beyond]
