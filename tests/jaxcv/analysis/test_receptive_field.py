@@ -277,6 +277,8 @@ NORMAL = {
         convolve(x, 3), 0.0, ((0, 0, 0), (0, 1, 1), (1, 0, 1), (0, 0, 0))
     ),
     "spread pool": spread_pool,
+    "zeros above": lambda x: convolve(jnp.concatenate([jnp.zeros_like(x[:, :2]), x], 1)[:, 1:], 3),
+    "a row for all": lambda x: jnp.broadcast_to(x[:, 3:4], x.shape),
     "stacked": lambda x: jnp.stack([x, convolve(x, 3, padding=1)], 1).sum(1),
 }
 
@@ -302,6 +304,13 @@ def test_bilinear_against_what_a_pixel_reaches(sizes):
 def test_the_transpose_of_max_pooling_reads_its_windows():
     field = receptive_field(gradient_of_max, image(16))
     assert field.box(2, 3) == (range(2, 4), range(2, 4))
+
+    def places(x):
+        pool = functools.partial(functional.max_pool2d, window=2, stride=1)
+        return jax.vjp(pool, x)[1](jnp.ones_like(pool(x)))[0]
+
+    # Which pixel of a window is the largest depends on the others.
+    assert receptive_field(places, image(16)).box(2, 3) == (range(1, 4), range(2, 5))
 
 
 def test_cropping_and_padding():
@@ -335,6 +344,9 @@ EVERYTHING = {
     "squeeze and excitation": lambda x: x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True)),
     "batch norm in training": lambda x: functional.batch_norm(x, train=True)[0],
     "token mixing": lambda x: jnp.einsum("nhwc,hi,wj->nijc", x, *np.ones((2, 12, 12))),
+    "mean with nails": lambda x: lax.pad(x, 0.0, ((0, 0, 0), (1, 1, 1), (1, 1, 1), (0, 0, 0))).mean(
+        (1, 2)
+    ),
     "cumulative sums": lambda x: jnp.cumsum(jnp.cumsum(x, 1), 2),
 }
 
