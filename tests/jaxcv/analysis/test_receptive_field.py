@@ -146,6 +146,14 @@ def in_a_loop(x):
     return lax.scan(turn, x, jnp.ones(3))[0]
 
 
+def from_each_turn(x):
+    def turn(x, _):
+        x = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))
+        return x, x
+
+    return lax.scan(turn, x, length=3)[1].sum(0)
+
+
 def by_a_condition(x):
     return lax.cond(
         jnp.ones(()) > 0,
@@ -242,6 +250,7 @@ NORMAL = {
     "inception": inception,
     "reduction": reduction,
     "scan": in_a_loop,
+    "scan's turns": from_each_turn,
     "cond": by_a_condition,
     "calls": wrapped,
     "normalized": normalized,
@@ -344,6 +353,10 @@ EVERYTHING = {
     "squeeze and excitation": lambda x: x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True)),
     "batch norm in training": lambda x: functional.batch_norm(x, train=True)[0],
     "token mixing": lambda x: jnp.einsum("nhwc,hi,wj->nijc", x, *np.ones((2, 12, 12))),
+    "kernel's gradient": lambda x: jax.grad(
+        lambda kernel: functional.conv2d(x, kernel, padding=1).sum()
+    )(jnp.ones((3, 3, 1, 1))),
+    "as a kernel": lambda x: functional.conv2d(jnp.ones((1, 20, 20, 1)), x.transpose(1, 2, 3, 0)),
     "mean with nails": lambda x: lax.pad(x, 0.0, ((0, 0, 0), (1, 1, 1), (1, 1, 1), (0, 0, 0))).mean(
         (1, 2)
     ),
