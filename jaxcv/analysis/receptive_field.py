@@ -26,6 +26,9 @@ class ReceptiveField(NamedTuple):
     vertical: Reach
     horizontal: Reach
 
+    def __repr__(self) -> str:
+        return f"ReceptiveField(size={self.size}, jump={self.jump}, centre={self.centre})"
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of a field: from the first to the last pixel that the feature reads.
@@ -87,11 +90,11 @@ def chain_receptive_field(windows: Iterable[Window]) -> ReceptiveField:
 def receptive_field(function: Callable[[Any], Any], x: Any) -> Any:
     """The receptive field of the features that a function makes of images, found by tracing it.
 
-    Nothing is computed: it follows from the windows of the operations. It is exact for windows of
-    any kind, dilated or transposed, for upsampling by known weights or indices, and for branches
-    that are added, multiplied or concatenated: then a box is the smallest with all that the
-    branches read. Where positions are mixed in no such way, as in attention or in a flattened map,
-    a feature is taken to read all that is mixed; so does each after a mean over the image.
+    Nothing is computed but indices and weights that upsample. A box never leaves out a pixel that
+    is read. It is the smallest for windows of any kind, dilated or transposed, for upsampling away
+    from the border, and for branches that are added, multiplied or concatenated. Where positions
+    are mixed in no such way, as in a mean over the image, in attention or in a flattened map, a
+    feature is taken to read all that is mixed.
 
     Example: ``receptive_field(model.features, jnp.zeros((1, 224, 224, 3))).size``.
 

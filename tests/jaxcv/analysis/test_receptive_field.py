@@ -479,3 +479,4 @@ def test_the_lecture():
     field = chain_receptive_field([(3, 2, 1), (3, 2, 1)])
     assert (field.size, field.jump, field.centre) == ((7, 7), (4, 4), (0.0, 0.0))
     assert field.box(1, 0) == (range(1, 8), range(-3, 4))
+    assert repr(field) == "ReceptiveField(size=(7, 7), jump=(4, 4), centre=(0.0, 0.0))"
