@@ -1,11 +1,13 @@
-"""What a model is made of, and what a computation costs."""
+"""Parameters of a model; multiply-adds and bytes of a computation."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
+
+from jaxcv.analysis._programs import programs
 
 
 def count_parameters(model: nnx.Module) -> int:
@@ -98,12 +100,5 @@ def _total(jaxpr: Any, of: Callable[[Any], int]) -> int:
             total += max(_total(branch, of) for branch in params["branches"])
         else:
             turns = params["length"] if name == "scan" else 1
-            total += turns * sum(_total(inner, of) for inner in _programs(params))
+            total += turns * sum(_total(inner, of) for inner in programs(params))
     return total
-
-
-def _programs(params: Mapping[str, Any]) -> Iterator[Any]:
-    for value in params.values():
-        for item in value if isinstance(value, tuple) else (value,):
-            if hasattr(getattr(item, "jaxpr", item), "eqns"):
-                yield item
