@@ -31,7 +31,9 @@ from search.supernet import SearchCell, SearchNetwork
 torch.set_num_threads(1)
 
 # Compiling takes far longer than running here.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: dict[str, bool | int] = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # the newer ones have no such option
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 _AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}

@@ -7,19 +7,43 @@ from jaxcv.functional.convolution import (
     separable_conv2d,
 )
 from jaxcv.functional.normalization import Statistics, batch_norm
-from jaxcv.functional.pooling import avg_pool2d, global_avg_pool2d, max_pool2d
+from jaxcv.functional.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    max_pool2d,
+    max_pool2d_with_indices,
+)
 from jaxcv.functional.regularization import cutout, drop_path
+from jaxcv.functional.transposed import conv_transpose2d
+from jaxcv.functional.upsampling import (
+    max_unpool2d,
+    unpool_bed_of_nails,
+    upsample_bilinear,
+    upsample_nearest,
+)
 
 __all__ = [
     "Statistics",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
     "conv2d",
+    "conv_transpose2d",
     "cutout",
     "depthwise_conv2d",
     "drop_path",
     "global_avg_pool2d",
+    "global_max_pool2d",
     "max_pool2d",
+    "max_pool2d_with_indices",
+    "max_unpool2d",
     "pointwise_conv2d",
     "separable_conv2d",
+    "unpool_bed_of_nails",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
