@@ -6,7 +6,8 @@ from jaxcv.functional.convolution import (
     pointwise_conv2d,
     separable_conv2d,
 )
-from jaxcv.functional.normalization import Statistics, batch_norm
+from jaxcv.functional.deformable import deform_conv2d
+from jaxcv.functional.normalization import Statistics, batch_norm, local_response_norm
 from jaxcv.functional.pooling import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -16,7 +17,7 @@ from jaxcv.functional.pooling import (
     max_pool2d,
     max_pool2d_with_indices,
 )
-from jaxcv.functional.regularization import cutout, drop_path
+from jaxcv.functional.regularization import cutout, drop_path, dropout, spatial_dropout
 from jaxcv.functional.transposed import conv_transpose2d
 from jaxcv.functional.upsampling import (
     max_unpool2d,
@@ -34,15 +35,19 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cutout",
+    "deform_conv2d",
     "depthwise_conv2d",
     "drop_path",
+    "dropout",
     "global_avg_pool2d",
     "global_max_pool2d",
+    "local_response_norm",
     "max_pool2d",
     "max_pool2d_with_indices",
     "max_unpool2d",
     "pointwise_conv2d",
     "separable_conv2d",
+    "spatial_dropout",
     "unpool_bed_of_nails",
     "upsample_bilinear",
     "upsample_nearest",
