@@ -53,13 +53,14 @@ def _parameters(
     initialize: Initializer | None,
     rngs: nnx.Rngs,
 ) -> tuple[nnx.Param, Any]:
-    """The kernel and, if there is one, the bias of a convolution."""
-    fan_in = math.prod(shape[:3])
-    initialize = initialize or functools.partial(_uniform, fan_in=fan_in)
-    kernel = nnx.Param(initialize(rngs.params(), shape))
-    return kernel, nnx.Param(_uniform(rngs.params(), (outputs,), fan_in)) if bias else nnx.data(
-        None
-    )
+    """The kernel and, if there is one, the bias of a convolution or a linear layer."""
+    uniform = functools.partial(_uniform, fan_in=math.prod(shape[:-1]))
+    kernel = nnx.Param((initialize or uniform)(rngs.params(), shape))
+    if not bias:
+        return kernel, nnx.data(None)
+    if initialize is None:
+        return kernel, nnx.Param(uniform(rngs.params(), (outputs,)))
+    return kernel, nnx.Param(jnp.zeros(outputs))
 
 
 class Conv2d(nnx.Module):
@@ -70,7 +71,7 @@ class Conv2d(nnx.Module):
         window: kernel size in pixels; an int, or (height, width).
         stride, padding, dilation, groups: as for ``functional.conv2d``.
         bias: whether to add one.
-        initialize: makes the kernel of a key and a shape.
+        initialize: makes the kernel of a key and a shape; the bias is then 0 at first.
         rngs: source of the initial values, by default uniform in ``+-1 / sqrt(fan-in)``.
     """
 
@@ -267,12 +268,23 @@ class BatchNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """``y = x kernel + bias`` on the last axis, initialised as ``Conv2d``."""
+    """``y = x kernel + bias`` on the last axis.
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+    Args:
+        inputs, outputs: sizes of the last axis.
+        initialize, rngs: as for ``Conv2d``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        initialize: Initializer | None = None,
+        rngs: nnx.Rngs,
+    ):
         positive(inputs=inputs, outputs=outputs)
-        self.kernel = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))
-        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), inputs))
+        self.kernel, self.bias = _parameters((inputs, outputs), outputs, True, initialize, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)

@@ -1,5 +1,6 @@
 """Pure functions on arrays: no state, no Flax. Images are NHWC, kernels HWIO."""
 
+from jaxcv.functional.channels import channel_shuffle
 from jaxcv.functional.convolution import (
     conv2d,
     depthwise_conv2d,
@@ -32,6 +33,7 @@ __all__ = [
     "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
+    "channel_shuffle",
     "conv2d",
     "conv_transpose2d",
     "cutout",
