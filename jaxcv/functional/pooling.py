@@ -44,7 +44,8 @@ def max_pool2d(
         Images [batch, height', width', C] with ``height' = (height - F + 2 p) // s + 1``.
 
     Raises:
-        ValueError: for an input that is no batch of images, or a window larger than it.
+        ValueError: for an input that is no batch of images, or a window larger than it; in
+            ``ceil_mode`` larger by a stride or more.
     """
     return pool(x, "max", _geometry(x, window, stride, padding, ceil_mode))
 
@@ -163,10 +164,11 @@ def _geometry(
     step = size if stride is None else pair("stride", stride)
     image = (x.shape[1], x.shape[2])
     pads = explicit_padding(padding, image, size, step)
-    result = output_size("x", image, size, step, pads)
-    if ceil_mode:
-        vertical, horizontal = (_up(*axis) for axis in zip(image, size, step, pads, strict=True))
+    vertical, horizontal = (_up(*axis) for axis in zip(image, size, step, pads, strict=True))
+    if ceil_mode and min(vertical[0], horizontal[0]) > 0:
         result, pads = (vertical[0], horizontal[0]), (vertical[1], horizontal[1])
+    else:
+        result = output_size("x", image, size, step, pads)
     channels = x.shape[-1]
     return Geometry(channels, image, result, size, step, pads, (1, 1), channels)
 
