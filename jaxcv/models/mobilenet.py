@@ -11,8 +11,9 @@ from flax import nnx
 
 from jaxcv.blocks import InvertedResidual, SeparableBlock
 from jaxcv.blocks.mobilenet import ConvNormReLU6
+from jaxcv.functional._arguments import positive
 from jaxcv.layers import Linear
-from jaxcv.models.network import Endpoints, Entry, Names, Network, check_depths, classified
+from jaxcv.models.network import Endpoints, Entry, Names, Network, classified
 
 _STEM_CHANNELS = 32
 
@@ -72,7 +73,8 @@ class MobileNet(Network):
         rngs: nnx.Rngs,
     ):
         super().__init__(num_classes, inputs=inputs, dtype=dtype)
-        check_depths([stage.depth for stage in stages])
+        if not stages:
+            raise ValueError(f"stages={stages!r}; allowed is at least one")
         if not width > 0:
             raise ValueError(f"width={width!r}; allowed is a positive number")
         if not 0 <= drop_rate < 1:
@@ -81,6 +83,7 @@ class MobileNet(Network):
         self.stem = ConvNormReLU6(inputs, last, 3, stride=2, padding=1, rngs=rngs)
         self.stages: nnx.List[nnx.List[Any]] = nnx.List()
         for block, channels, depth, stride in stages:
+            positive(channels=channels, depth=depth, stride=stride)
             stage: nnx.List[Any] = nnx.List()
             for place in range(depth):
                 outputs = _rounded(channels * width)
@@ -89,6 +92,7 @@ class MobileNet(Network):
             self.stages.append(stage)
         self.head = nnx.data(None)
         if head is not None:
+            positive(head=head)
             outputs = _rounded(head * max(1.0, width))
             self.head = ConvNormReLU6(last, outputs, 1, rngs=rngs)
             last = outputs

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import ConvNorm, ShuffleUnit, ShuffleUnitV2
+from jaxcv.functional._arguments import positive
 from jaxcv.layers import Linear
 from jaxcv.models.network import Endpoints, Entry, Names, Network, check_depths, classified
 
@@ -70,6 +71,7 @@ class ShuffleNet(Network):
             self.stages.append(stage)
         self.head = nnx.data(None)
         if head is not None:
+            positive(head=head)
             self.head = ConvNorm(last, head, 1, rngs=rngs)
             last = head
         self.classifier = Linear(last, num_classes, rngs=rngs)

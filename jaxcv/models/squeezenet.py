@@ -9,7 +9,6 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import Fire
-from jaxcv.functional._arguments import positive
 from jaxcv.layers import Conv2d
 from jaxcv.models.network import Endpoints, Entry, Names, Network, dropped
 
@@ -49,10 +48,11 @@ class SqueezeNet(Network):
         rngs: nnx.Rngs,
     ):
         channels, window = stem
-        positive(channels=channels, window=window)
         super().__init__(
             num_classes, inputs=inputs, least_size=_least_size(window, len(stages)), dtype=dtype
         )
+        if any(not isinstance(size, int) or size < 1 for size in stem):
+            raise ValueError(f"stem={stem!r}; allowed are two positive ints, channels and window")
         if not stages or not all(stages):
             raise ValueError(f"stages={stages!r}; allowed are stages of fire modules, at least one")
         if not 0 <= drop_rate < 1:

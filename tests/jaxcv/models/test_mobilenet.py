@@ -13,6 +13,8 @@ from jaxcv.blocks import InvertedResidual, SeparableBlock
 from jaxcv.models import MobileNet, create_model
 from jaxcv.models.mobilenet import Stage
 
+STAGE = Stage(InvertedResidual, 96, 1, 2)
+
 
 @pytest.mark.parametrize(
     ("name", "width", "parameters", "millions"),
@@ -62,7 +64,7 @@ def test_features_of_published_images():
 
 @pytest.fixture(scope="module")
 def network():
-    return MobileNet((Stage(InvertedResidual, 96, 1, 2),), 800, 5, drop_rate=0.5, rngs=nnx.Rngs(0))
+    return MobileNet((STAGE,), 800, 5, drop_rate=0.5, rngs=nnx.Rngs(0))
 
 
 def test_initial_values(network):
@@ -117,7 +119,10 @@ def test_blocks_round_odd_sizes_up(block, outputs, stride):
             functools.partial(create_model, "mobilenet_v2", drop_rate=2),
             r"drop_rate=2; allowed is a probability in \[0, 1\)",
         ),
-        (functools.partial(MobileNet, (), None, 5), r"depths=\[\]; allowed are positive ints"),
+        (functools.partial(MobileNet, (), None, 5), r"stages=\(\); allowed is at least one"),
+        (functools.partial(MobileNet, (STAGE, STAGE._replace(depth=0)), None, 5), "depth=0; allo"),
+        (functools.partial(MobileNet, (STAGE._replace(channels=0),), None, 5), "channels=0; allo"),
+        (functools.partial(MobileNet, (STAGE,), 0, 5), "head=0; allowed is a positive int"),
         (functools.partial(SeparableBlock, 4, 0), "outputs=0; allowed is a positive int"),
         (functools.partial(InvertedResidual, 4, 4, stride=0), "stride=0; allowed is a positive"),
         (functools.partial(InvertedResidual, 4, 4, expansion=0), "expansion=0; allowed is a pos"),

@@ -102,6 +102,7 @@ def test_units_round_odd_sizes_up(unit, inputs, stride):
         ),
         (functools.partial(ShuffleNet, ShuffleUnitV2, (8,), None, 5), "channels=.*; allowed is on"),
         (functools.partial(ShuffleNet, ShuffleUnitV2, (), None, 5, depths=()), r"depths=\(\)"),
+        (functools.partial(ShuffleNet, ShuffleUnitV2, (8, 8, 8), 0, 5), "head=0; allowed is a pos"),
         (functools.partial(ShuffleUnit, 24, 12, stride=2), "outputs=12; allowed is more than inp"),
         (functools.partial(ShuffleUnit, 6, 6), "outputs=6; allowed is a multiple of 4"),
         (functools.partial(ShuffleUnit, 8, 8, groups=3), "groups=3; allowed is a common divisor"),

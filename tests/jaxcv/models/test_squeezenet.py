@@ -93,8 +93,8 @@ def test_pooling_that_rounds_up_takes_images_smaller_than_its_window(pool):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (functools.partial(SqueezeNet, (0, 3), ((4,),), 5), "channels=0; allowed is a positive"),
-        (functools.partial(SqueezeNet, (8, 0), ((4,),), 5), "window=0; allowed is a positive"),
+        (functools.partial(SqueezeNet, (0, 3), ((4,),), 5), r"stem=\(0, 3\); allowed are two pos"),
+        (functools.partial(SqueezeNet, (8, 0), ((4,),), 5), r"stem=\(8, 0\); allowed are two pos"),
         (functools.partial(SqueezeNet, (8, 3), (), 5), r"stages=\(\); allowed are stages of fire"),
         (functools.partial(SqueezeNet, (8, 3), ((4,), ()), 5), r"stages=\(\(4,\), \(\)\)"),
         (functools.partial(SqueezeNet, (8, 3), ((0,),), 5), "squeezed=0; allowed is a positive"),
