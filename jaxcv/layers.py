@@ -13,8 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
-from jaxcv.functional._arguments import IntPair, Padding, pair, positive
+from jaxcv.functional._arguments import IntPair, Padding, SidePadding, pair, positive
 from jaxcv.functional.normalization import AxisName
+
+Initializer = Callable[[jax.Array, tuple[int, ...]], jax.Array]
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -34,6 +36,33 @@ def he_fan_out(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return flat.reshape(shape) * jnp.sqrt(2 * shape[-2] / math.prod(shape))
 
 
+def _kernel_shape(window: IntPair, inputs: int, outputs: int, groups: int) -> tuple[int, ...]:
+    positive(inputs=inputs, outputs=outputs, groups=groups)
+    if inputs % groups or outputs % groups:
+        raise ValueError(
+            f"groups={groups!r}; allowed is a common divisor of inputs={inputs} and "
+            f"outputs={outputs}"
+        )
+    return (*pair("window", window), inputs // groups, outputs)
+
+
+def _parameters(
+    shape: tuple[int, ...],
+    outputs: int,
+    bias: bool,
+    initialize: Initializer | None,
+    rngs: nnx.Rngs,
+) -> tuple[nnx.Param, Any]:
+    """The kernel and, if there is one, the bias of a convolution or a linear layer."""
+    uniform = functools.partial(_uniform, fan_in=math.prod(shape[:-1]))
+    kernel = nnx.Param((initialize or uniform)(rngs.params(), shape))
+    if not bias:
+        return kernel, nnx.data(None)
+    if initialize is None:
+        return kernel, nnx.Param(uniform(rngs.params(), (outputs,)))
+    return kernel, nnx.Param(jnp.zeros(outputs))
+
+
 class Conv2d(nnx.Module):
     """``functional.conv2d`` with a kernel and, on request, a bias as parameters.
 
@@ -42,7 +71,7 @@ class Conv2d(nnx.Module):
         window: kernel size in pixels; an int, or (height, width).
         stride, padding, dilation, groups: as for ``functional.conv2d``.
         bias: whether to add one.
-        initialize: makes the kernel of a key and a shape.
+        initialize: makes the kernel of a key and a shape; the bias is then 0 at first.
         rngs: source of the initial values, by default uniform in ``+-1 / sqrt(fan-in)``.
     """
 
@@ -57,22 +86,11 @@ class Conv2d(nnx.Module):
         dilation: IntPair = 1,
         groups: int = 1,
         bias: bool = False,
-        initialize: Callable[[jax.Array, tuple[int, ...]], jax.Array] | None = None,
+        initialize: Initializer | None = None,
         rngs: nnx.Rngs,
     ):
-        positive(inputs=inputs, outputs=outputs, groups=groups)
-        if inputs % groups or outputs % groups:
-            raise ValueError(
-                f"groups={groups!r}; allowed is a common divisor of inputs={inputs} and "
-                f"outputs={outputs}"
-            )
-        shape = (*pair("window", window), inputs // groups, outputs)
-        fan_in = shape[0] * shape[1] * shape[2]
-        initialize = initialize or functools.partial(_uniform, fan_in=fan_in)
-        self.kernel = nnx.Param(initialize(rngs.params(), shape))
-        self.bias = (
-            nnx.Param(_uniform(rngs.params(), (outputs,), fan_in)) if bias else nnx.data(None)
-        )
+        shape = _kernel_shape(window, inputs, outputs, groups)
+        self.kernel, self.bias = _parameters(shape, outputs, bias, initialize, rngs)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -82,6 +100,49 @@ class Conv2d(nnx.Module):
             None if self.bias is None else self.bias[...],
             stride=self.stride,
             padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class ConvTranspose2d(nnx.Module):
+    """``functional.conv_transpose2d`` with a kernel and, on request, a bias as parameters.
+
+    Args:
+        inputs, outputs, window, bias, initialize, rngs: as for ``Conv2d``; the kernel is that of
+            the convolution from ``outputs`` to ``inputs`` channels.
+        stride, padding, output_padding, dilation, groups: as for ``functional.conv_transpose2d``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        window: IntPair,
+        *,
+        stride: IntPair = 1,
+        padding: SidePadding = 0,
+        output_padding: IntPair = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        bias: bool = False,
+        initialize: Initializer | None = None,
+        rngs: nnx.Rngs,
+    ):
+        *size, _, _ = _kernel_shape(window, inputs, outputs, groups)
+        shape = (*size, outputs // groups, inputs)
+        self.kernel, self.bias = _parameters(shape, outputs, bias, initialize, rngs)
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
+        self.dilation, self.groups = dilation, groups
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return functional.conv_transpose2d(
+            x,
+            self.kernel[...],
+            None if self.bias is None else self.bias[...],
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
             dilation=self.dilation,
             groups=self.groups,
         )
@@ -115,7 +176,7 @@ class DeformConv2d(Conv2d):
         offset_groups: int = 1,
         modulated: bool = False,
         bias: bool = False,
-        initialize: Callable[[jax.Array, tuple[int, ...]], jax.Array] | None = None,
+        initialize: Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         place: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
@@ -207,12 +268,23 @@ class BatchNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """``y = x kernel + bias`` on the last axis, initialised as ``Conv2d``."""
+    """``y = x kernel + bias`` on the last axis.
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+    Args:
+        inputs, outputs: sizes of the last axis.
+        initialize, rngs: as for ``Conv2d``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        initialize: Initializer | None = None,
+        rngs: nnx.Rngs,
+    ):
         positive(inputs=inputs, outputs=outputs)
-        self.kernel = nnx.Param(_uniform(rngs.params(), (inputs, outputs), inputs))
-        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), inputs))
+        self.kernel, self.bias = _parameters((inputs, outputs), outputs, True, initialize, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)

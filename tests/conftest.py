@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 # One compilation cache for all workers of a run, and for the commands that tests start.
 _cache = (
     Path(tempfile.gettempdir())
@@ -15,3 +17,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No GPU in tests: the same figures everywhere.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The same examples in every run, however slow the machine is.
+settings.register_profile(
+    "jaxcv",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("jaxcv")

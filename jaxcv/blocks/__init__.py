@@ -1,19 +1,33 @@
 """Building blocks of networks, made of ``jaxcv.layers``."""
 
+from jaxcv.blocks.convolution import ConvNorm
+from jaxcv.blocks.fire import Fire
+from jaxcv.blocks.mobilenet import InvertedResidual, SeparableBlock
 from jaxcv.blocks.operations import (
     OPERATIONS,
     FactorizedReduce,
     ReLUConvBN,
     create_operation,
 )
+from jaxcv.blocks.perceptron import Perceptron
 from jaxcv.blocks.residual import BasicBlock, Bottleneck, ResidualBlock
+from jaxcv.blocks.shufflenet import ShuffleUnit, ShuffleUnitV2
+from jaxcv.blocks.vgg import VGGBlock
 
 __all__ = [
     "OPERATIONS",
     "BasicBlock",
     "Bottleneck",
+    "ConvNorm",
     "FactorizedReduce",
+    "Fire",
+    "InvertedResidual",
+    "Perceptron",
     "ReLUConvBN",
     "ResidualBlock",
+    "SeparableBlock",
+    "ShuffleUnit",
+    "ShuffleUnitV2",
+    "VGGBlock",
     "create_operation",
 ]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 
 IntPair = int | tuple[int, int]
-Padding = int | tuple[int, int] | Sequence[tuple[int, int]] | str
+SidePadding = int | tuple[int, int] | Sequence[tuple[int, int]]
+Padding = SidePadding | str
 ExplicitPadding = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -52,15 +53,25 @@ def explicit_padding(
             )
         vertical, horizontal = jax.lax.padtype_to_pads(size, window, stride, padding.upper())
         return ((vertical[0], vertical[1]), (horizontal[0], horizontal[1]))
+    return sides(padding)
+
+
+def sides(padding: SidePadding) -> ExplicitPadding:
+    """An int, a pair or explicit pairs as ((top, bottom), (left, right))."""
+    if isinstance(padding, str):
+        raise ValueError(
+            f"padding={padding!r}; allowed is an int, a pair (height, width) or ((top, bottom), "
+            "(left, right))"
+        )
     if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
-        sides = tuple(tuple(p) for p in padding)  # type: ignore[arg-type]
-        if len(sides) != 2 or any(
-            len(p) != 2 or any(not isinstance(v, int) or v < 0 for v in p) for p in sides
+        both = tuple(tuple(p) for p in padding)  # type: ignore[arg-type]
+        if len(both) != 2 or any(
+            len(p) != 2 or any(not isinstance(v, int) or v < 0 for v in p) for p in both
         ):
             raise ValueError(
                 f"padding={padding!r}; allowed is ((top, bottom), (left, right)), each at least 0"
             )
-        return sides  # type: ignore[return-value]
+        return both  # type: ignore[return-value]
     high, wide = pair("padding", padding, least=0)  # type: ignore[arg-type]
     return ((high, high), (wide, wide))
 

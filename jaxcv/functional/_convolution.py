@@ -52,6 +52,11 @@ def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     return convolution.bind(x, kernel, to="result", geometry=geometry)
 
 
+def convolve_transposed(y: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """[N, H', W', K] and [F, F, C / groups, K] to [N, H, W, C]."""
+    return convolution.bind(y, kernel, to="images", geometry=geometry)
+
+
 def _shape(a: Any, b: Any, to: Member, g: Geometry) -> tuple[int, ...]:
     """Shape of what a member returns, without a leading axis."""
     if to == "result":
@@ -121,7 +126,8 @@ def _dense_images(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     # The barriers keep XLA from folding turns and transposes back into the dimension order.
     turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     pads = (padding[0], padding[1])
-    if math.prod(g.window) <= math.prod(g.result):
+    # On each axis: of spread images XLA leaves some axes out of what it compares, and then fails.
+    if all(window <= result for window, result in zip(g.window, g.result, strict=True)):
         return _canonical(y, turned, padding=pads, dilation=g.dilation, image_dilation=g.stride)
     return _canonical(_padded(y, pads, g.stride), turned, dilation=g.dilation)
 

@@ -1,19 +1,29 @@
 """Networks, one family a file, and by name."""
 
+from jaxcv.models.alexnet import AlexNet
 from jaxcv.models.cell import CellNetwork
+from jaxcv.models.mobilenet import MobileNet
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
 from jaxcv.models.resnet import ResNet
+from jaxcv.models.shufflenet import ShuffleNet
 from jaxcv.models.skeleton import CIFAR, IMAGENET, SKELETONS, Skeleton
+from jaxcv.models.squeezenet import SqueezeNet
+from jaxcv.models.vgg import VGG
 
 __all__ = [
     "CIFAR",
     "IMAGENET",
     "SKELETONS",
+    "VGG",
+    "AlexNet",
     "CellNetwork",
+    "MobileNet",
     "Network",
     "ResNet",
+    "ShuffleNet",
     "Skeleton",
+    "SqueezeNet",
     "create_model",
     "list_models",
 ]

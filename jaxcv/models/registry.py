@@ -8,11 +8,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.models import resnet
+from jaxcv.models import alexnet, mobilenet, resnet, shufflenet, squeezenet, vgg
 from jaxcv.models.network import Entry, Network
 
 MODELS: dict[str, Entry] = {
+    **alexnet.MODELS,
+    **vgg.MODELS,
     **resnet.MODELS,
+    **squeezenet.MODELS,
+    **mobilenet.MODELS,
+    **shufflenet.MODELS,
 }
 
 
