@@ -24,7 +24,7 @@ def positive(**sizes: int) -> None:
 
 def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
     """An int or a pair as (height, width)."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
         raise ValueError(f"{name}={value!r}; allowed is an int or a pair of ints, at least {least}")
     return both
@@ -63,8 +63,8 @@ def sides(padding: SidePadding) -> ExplicitPadding:
             f"padding={padding!r}; allowed is an int, a pair (height, width) or ((top, bottom), "
             "(left, right))"
         )
-    if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
-        both = tuple(tuple(p) for p in padding)  # type: ignore[arg-type]
+    if isinstance(padding, Sequence) and any(not isinstance(p, int) for p in padding):
+        both = tuple(tuple(p) if isinstance(p, Sequence) else () for p in padding)
         if len(both) != 2 or any(
             len(p) != 2 or any(not isinstance(v, int) or v < 0 for v in p) for p in both
         ):
