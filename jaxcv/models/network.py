@@ -119,12 +119,19 @@ def check_images(shape: Sequence[int], channels: int, least_size: int) -> None:
         )
 
 
-def classified(x: jax.Array, classifier: Linear) -> Endpoints:
+def classified(
+    x: jax.Array, classifier: Linear, *, drop_rate: float = 0.0, key: jax.Array | None = None
+) -> Endpoints:
     """The end of most networks: the mean over the pixels, in float32 at least, as "pooled", and a
-    linear layer of it as "logits"."""
+    linear layer of it, after dropout if there is a key, as "logits"."""
     pooled = functional.global_avg_pool2d(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
     yield "pooled", pooled
-    yield "logits", classifier(pooled)
+    yield "logits", classifier(dropped(pooled, drop_rate, key))
+
+
+def dropped(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """``functional.dropout``, where there is a key."""
+    return x if key is None else functional.dropout(key, x, rate)
 
 
 # How names of ours, their parts joined by dots, become another library's: pattern and replacement,

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.models import resnet
+from jaxcv.models import googlenet, inception, inception_resnet, resnet
 from jaxcv.models.network import Entry, Network
 
 MODELS: dict[str, Entry] = {
+    **googlenet.MODELS,
+    **inception.MODELS,
+    **inception_resnet.MODELS,
     **resnet.MODELS,
 }
 
