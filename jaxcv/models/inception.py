@@ -305,8 +305,8 @@ def v4_names(repeats: Sequence[int] = _V4_REPEATS) -> Names:
     stages = enumerate(_v4_stages(repeats))
     return (
         # Lone convolutions beside a pooling, and those of blocks C, where two are side by side.
-        (r"^mixed_3a\.branches\.1", "mixed_3a"),
-        (r"^mixed_5a\.branches\.0", "mixed_5a"),
+        (r"^mixed_3a\.branches\.1", "mixed_3a.conv"),
+        (r"^mixed_5a\.branches\.0", "mixed_5a.conv"),
         (
             r"^(mixed_7[b-z])\.branches\.([12])\.operations\.(\d)(?:\.branches\.(\d))?",
             lambda found: (
