@@ -105,7 +105,7 @@ class GoogLeNetHead(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Returns the logits, and with heads those of `aux1` and `aux2` behind them."""
+    """Returns the logits, and behind them those of `aux1` and `aux2`, if it has so many heads."""
 
     TABLE = (
         ("3a", 192, 64, 96, 128, 16, 32, 32),
@@ -119,33 +119,33 @@ class GoogLeNet(nn.Module):
         ("5b", 832, 384, 192, 384, 48, 128, 128),
     )
 
-    def __init__(self, num_classes, in_channels=3, heads=True, window=3):
+    def __init__(self, num_classes, in_channels=3, blocks=9, heads=2, window=3):
         super().__init__()
         self.conv1 = unit(in_channels, 64, 7, 2, 3)
         self.conv2 = same(64, 64, 1)
         self.conv3 = same(64, 192, 3)
-        for name, *channels in self.TABLE:
+        self.table = self.TABLE[:blocks]
+        for name, *channels in self.table:
             self.add_module(f"inception{name}", googlenet_block(*channels, window))
         self.heads = heads
-        if heads:
-            self.aux1 = GoogLeNetHead(512, num_classes)
-            self.aux2 = GoogLeNetHead(528, num_classes)
-        self.fc = nn.Linear(1024, num_classes)
+        for number, inputs in enumerate((512, 528)[:heads], 1):
+            self.add_module(f"aux{number}", GoogLeNetHead(inputs, num_classes))
+        _, _, one, _, three, _, five, pooled = self.table[-1]
+        self.fc = nn.Linear(one + three + five + pooled, num_classes)
 
     def forward(self, x):
         found = []
         x = functional.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)
         x = functional.max_pool2d(self.conv3(self.conv2(x)), 3, 2, ceil_mode=True)
-        for name, *_ in self.TABLE:
+        for name, *_ in self.table:
             x = getattr(self, f"inception{name}")(x)
             if name == "3b":
                 x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
             elif name == "4e":
                 x = functional.max_pool2d(x, 2, 2, ceil_mode=True)
-            elif self.heads and name in ("4a", "4d"):
-                found.append((self.aux1 if name == "4a" else self.aux2)(x))
-        logits = self.fc(x.mean((2, 3)))
-        return (logits, *found) if self.heads else logits
+            elif name in ("4a", "4d")[: self.heads]:
+                found.append(getattr(self, f"aux{len(found) + 1}")(x))
+        return (self.fc(x.mean((2, 3))), *found)
 
 
 class BNInception(nn.Module):
@@ -270,9 +270,7 @@ def v3_b(inputs, inside):
 def v3_reduce_b(inputs):
     modules = {
         **_named("branch3x3", chain(inputs, (192, 1), (320, 3, 2))),
-        **_named(
-            "branch7x7x3", chain(inputs, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2))
-        ),
+        **_named("branch7x7x3", chain(inputs, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2))),
         "max": halve(),
     }
     return Mixed(
@@ -320,28 +318,41 @@ class InceptionV3Head(nn.Module):
 class InceptionV3(nn.Module):
     """Returns the logits, and with a head those of `AuxLogits` behind them."""
 
-    def __init__(self, num_classes, in_channels=3, heads=True):
+    # Block, its outputs of so many inputs, what makes it of its inputs.
+    BLOCKS = (
+        ("Mixed_5b", lambda inputs: 256, lambda inputs: v3_a(inputs, 32)),
+        ("Mixed_5c", lambda inputs: 288, lambda inputs: v3_a(inputs, 64)),
+        ("Mixed_5d", lambda inputs: 288, lambda inputs: v3_a(inputs, 64)),
+        ("Mixed_6a", lambda inputs: inputs + 480, v3_reduce_a),
+        ("Mixed_6b", lambda inputs: 768, lambda inputs: v3_b(inputs, 128)),
+        ("Mixed_6c", lambda inputs: 768, lambda inputs: v3_b(inputs, 160)),
+        ("Mixed_6d", lambda inputs: 768, lambda inputs: v3_b(inputs, 160)),
+        ("Mixed_6e", lambda inputs: 768, lambda inputs: v3_b(inputs, 192)),
+        ("Mixed_7a", lambda inputs: inputs + 512, v3_reduce_b),
+        ("Mixed_7b", lambda inputs: 2048, v3_c),
+        ("Mixed_7c", lambda inputs: 2048, v3_c),
+    )
+
+    def __init__(self, num_classes, in_channels=3, head_after=None, only=None):
+        """`only`: some of the blocks, without a stem."""
         super().__init__()
-        self.Conv2d_1a_3x3 = unit(in_channels, 32, 3, 2)
-        self.Conv2d_2a_3x3 = unit(32, 32, 3)
-        self.Conv2d_2b_3x3 = same(32, 64, 3)
-        self.maxpool1 = halve()
-        self.Conv2d_3b_1x1 = same(64, 80, 1)
-        self.Conv2d_4a_3x3 = unit(80, 192, 3)
-        self.maxpool2 = halve()
-        self.Mixed_5b = v3_a(192, 32)
-        self.Mixed_5c = v3_a(256, 64)
-        self.Mixed_5d = v3_a(288, 64)
-        self.Mixed_6a = v3_reduce_a(288)
-        self.Mixed_6b = v3_b(768, 128)
-        self.Mixed_6c = v3_b(768, 160)
-        self.Mixed_6d = v3_b(768, 160)
-        self.Mixed_6e = v3_b(768, 192)
-        self.AuxLogits = InceptionV3Head(768, num_classes) if heads else None
-        self.Mixed_7a = v3_reduce_b(768)
-        self.Mixed_7b = v3_c(1280)
-        self.Mixed_7c = v3_c(2048)
-        self.fc = nn.Linear(2048, num_classes)
+        last = in_channels
+        if only is None:
+            self.Conv2d_1a_3x3 = unit(in_channels, 32, 3, 2)
+            self.Conv2d_2a_3x3 = unit(32, 32, 3)
+            self.Conv2d_2b_3x3 = same(32, 64, 3)
+            self.maxpool1 = halve()
+            self.Conv2d_3b_1x1 = same(64, 80, 1)
+            self.Conv2d_4a_3x3 = unit(80, 192, 3)
+            self.maxpool2 = halve()
+            last = 192
+        for name, outputs, make in self.BLOCKS:
+            if only is None or name in only:
+                self.add_module(name, make(last))
+                last = outputs(last)
+            if name == head_after:
+                self.AuxLogits = InceptionV3Head(last, num_classes)
+        self.fc = nn.Linear(last, num_classes)
 
     def forward(self, x):
         found = []
@@ -350,8 +361,7 @@ class InceptionV3(nn.Module):
                 found = [module(x)]
             elif name != "fc":
                 x = module(x)
-        logits = self.fc(x.mean((2, 3)))
-        return (logits, *found) if found else logits
+        return (self.fc(x.mean((2, 3))), *found)
 
 
 # Inception-v4

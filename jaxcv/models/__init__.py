@@ -1,6 +1,7 @@
 """Networks, one family a file, and by name."""
 
 from jaxcv.models.cell import CellNetwork
+from jaxcv.models.inception import InceptionNetwork
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
 from jaxcv.models.resnet import ResNet
@@ -11,6 +12,7 @@ __all__ = [
     "IMAGENET",
     "SKELETONS",
     "CellNetwork",
+    "InceptionNetwork",
     "Network",
     "ResNet",
     "Skeleton",

@@ -15,6 +15,7 @@ from jaxcv.layers import Linear
 from jaxcv.models.inception import (
     BRANCH_NAMES,
     INCEPTION_STATISTICS,
+    Heads,
     InceptionNetwork,
     Stage,
     block,
@@ -58,6 +59,33 @@ _STEM: dict[str, Stage] = {
 }
 
 
+def googlenet_stages(window: int) -> dict[str, Stage]:
+    """The stages of ``googlenet``, which says what they are."""
+    if window not in (3, 5):
+        raise ValueError(f"window={window!r}; allowed are 3 and 5")
+    inception = functools.partial(block, Inception if window == 5 else Inception3x3)
+    return {
+        **_STEM,
+        "inception_3a": inception((64,), (96, 128), (16, 32), (32,)),
+        "inception_3b": inception((128,), (128, 192), (32, 96), (64,)),
+        "pool3": steps("max3x3C/2"),
+        "inception_4a": inception((192,), (96, 208), (16, 48), (64,)),
+        "inception_4b": inception((160,), (112, 224), (24, 64), (64,)),
+        "inception_4c": inception((128,), (128, 256), (24, 64), (64,)),
+        "inception_4d": inception((112,), (144, 288), (32, 64), (64,)),
+        "inception_4e": inception((256,), (160, 320), (32, 128), (128,)),
+        "pool4": steps("max2x2C/2"),
+        "inception_5a": inception((256,), (160, 320), (32, 128), (128,)),
+        "inception_5b": inception((384,), (192, 384), (48, 128), (128,)),
+    }
+
+
+GOOGLENET_HEADS: Heads = {
+    "inception_4a": ("auxiliary1", AuxiliaryHead),
+    "inception_4d": ("auxiliary2", AuxiliaryHead),
+}
+
+
 def googlenet(
     num_classes: int,
     *,
@@ -81,32 +109,11 @@ def googlenet(
     Raises:
         ValueError: for numbers below 1, another window, and a rate outside [0, 1).
     """
-    if window not in (3, 5):
-        raise ValueError(f"window={window!r}; allowed are 3 and 5")
-    inception = functools.partial(block, Inception if window == 5 else Inception3x3)
-    stages = {
-        **_STEM,
-        "inception_3a": inception((64,), (96, 128), (16, 32), (32,)),
-        "inception_3b": inception((128,), (128, 192), (32, 96), (64,)),
-        "pool3": steps("max3x3C/2"),
-        "inception_4a": inception((192,), (96, 208), (16, 48), (64,)),
-        "inception_4b": inception((160,), (112, 224), (24, 64), (64,)),
-        "inception_4c": inception((128,), (128, 256), (24, 64), (64,)),
-        "inception_4d": inception((112,), (144, 288), (32, 64), (64,)),
-        "inception_4e": inception((256,), (160, 320), (32, 128), (128,)),
-        "pool4": steps("max2x2C/2"),
-        "inception_5a": inception((256,), (160, 320), (32, 128), (128,)),
-        "inception_5b": inception((384,), (192, 384), (48, 128), (128,)),
-    }
-    heads = {
-        "inception_4a": ("auxiliary1", AuxiliaryHead),
-        "inception_4d": ("auxiliary2", AuxiliaryHead),
-    }
     return InceptionNetwork(
-        stages,
+        googlenet_stages(window),
         num_classes,
         least_size=15,
-        heads=heads if auxiliary else None,
+        heads=GOOGLENET_HEADS if auxiliary else None,
         drop_rate=drop_rate,
         **options,
     )

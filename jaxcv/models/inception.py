@@ -157,7 +157,7 @@ STEM: dict[str, Stage] = {
     "conv2d_2a": steps("3x3V", 32),
     "conv2d_2b": steps("3x3", 64),
 }
-_V3 = {
+V3_STAGES = {
     **STEM,
     "maxpool_3a": steps("max3x3V/2"),
     "conv2d_3b": steps("1x1", 80),
@@ -175,6 +175,7 @@ _V3 = {
     "mixed_7b": block(InceptionC, (320,), (384, 384), (448, 384, 384), (192,)),
     "mixed_7c": block(InceptionC, (320,), (384, 384), (448, 384, 384), (192,)),
 }
+V3_HEADS: Heads = {"mixed_6e": ("auxiliary", AuxiliaryHead)}
 
 
 def inception_v3(
@@ -188,12 +189,11 @@ def inception_v3(
         drop_rate: of dropout before the classifier.
         options: ``inputs``, ``dtype`` and ``rngs``, as of ``InceptionNetwork``.
     """
-    heads = {"mixed_6e": ("auxiliary", AuxiliaryHead)}
     return InceptionNetwork(
-        _V3,
+        V3_STAGES,
         num_classes,
         least_size=299 if auxiliary else 75,
-        heads=heads if auxiliary else None,
+        heads=V3_HEADS if auxiliary else None,
         drop_rate=drop_rate,
         **options,
     )
