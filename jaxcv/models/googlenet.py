@@ -30,8 +30,8 @@ class Inception3x3(Branches):
     template = ("1x1", "1x1 3x3", "1x1 3x3", "max3x3 1x1")
 
 
-class AuxiliaryHead(nnx.Module):
-    """A second classifier in the middle of GoogLeNet: the mean of 4x4 parts of the images, a 1x1
+class GoogLeNetHead(nnx.Module):
+    """A second classifier in the middle of the network: the mean of 4x4 parts of the images, a 1x1
     convolution to 128 channels, a linear layer to 1024 with ReLU and dropout of 0.7, another."""
 
     def __init__(self, inputs: int, num_classes: int, *, convolution: Convolution, rngs: nnx.Rngs):
@@ -81,8 +81,8 @@ def googlenet_stages(window: int) -> dict[str, Stage]:
 
 
 GOOGLENET_HEADS: Heads = {
-    "inception_4a": ("auxiliary1", AuxiliaryHead),
-    "inception_4d": ("auxiliary2", AuxiliaryHead),
+    "inception_4a": ("auxiliary1", GoogLeNetHead),
+    "inception_4d": ("auxiliary2", GoogLeNetHead),
 }
 
 
@@ -157,6 +157,7 @@ def bn_inception(num_classes: int, *, drop_rate: float = 0.0, **options: Any) ->
 
 
 NAMES: Names = (
+    (r"^stages\.", ""),
     (r"^conv2\.", "conv3."),
     (r"^conv2_reduce\.", "conv2."),
     (r"^inception_", "inception"),
@@ -186,6 +187,7 @@ def _bn_name(found: re.Match[str]) -> str:
 
 
 BN_NAMES: Names = (
+    (r"^stages\.", ""),
     (r"^(conv\w+)", lambda found: _BN_STEM[found[1]]),
     (r"^(\w+)\.branches\.(\d)(?:\.operations\.(\d))?", _bn_name),
     (r"\.convolution\.", "."),

@@ -129,19 +129,19 @@ def inception_resnet_v2(
     return _network(_V2, num_classes, repeats, drop_rate=drop_rate, **options)
 
 
-_NAMES: Names = ((r"projection\.", "conv2d."), *BRANCH_NAMES)
+_NAMES: Names = ((r"^stages\.", ""), (r"projection\.", "conv2d."), *BRANCH_NAMES)
 V1_NAMES: Names = (
-    (r"^block35\.operations", "repeat_1"),
-    (r"^block17\.operations", "repeat_2"),
-    (r"^block8\.operations", "repeat_3"),
+    (r"^stages\.block35\.operations", "repeat_1"),
+    (r"^stages\.block17\.operations", "repeat_2"),
+    (r"^stages\.block8\.operations", "repeat_3"),
     (r"^classifier\.", "logits."),
     *_NAMES,
 )
 V2_NAMES: Names = (
-    (r"^block35\.operations", "repeat"),
-    (r"^block17\.operations", "repeat_1"),
-    (r"^block8\.operations", "repeat_2"),
-    (r"^block8_linear\.", "block8."),
+    (r"^stages\.block35\.operations", "repeat"),
+    (r"^stages\.block17\.operations", "repeat_1"),
+    (r"^stages\.block8\.operations", "repeat_2"),
+    (r"^stages\.block8_linear\.", "block8."),
     (r"^classifier\.", "classif."),
     *_NAMES,
 )

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.models import googlenet, inception, inception_resnet, resnet
+from jaxcv.models import googlenet, inception_resnet, inception_v3, inception_v4, resnet
 from jaxcv.models.network import Entry, Network
 
 MODELS: dict[str, Entry] = {
     **googlenet.MODELS,
-    **inception.MODELS,
+    **inception_v3.MODELS,
+    **inception_v4.MODELS,
     **inception_resnet.MODELS,
     **resnet.MODELS,
 }

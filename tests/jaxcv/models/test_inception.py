@@ -14,7 +14,7 @@ from jaxcv import functional
 from jaxcv.analysis import count_multiply_adds, count_parameters
 from jaxcv.blocks import InceptionA, InceptionResidualC
 from jaxcv.models import InceptionNetwork, create_model
-from jaxcv.models.googlenet import AuxiliaryHead
+from jaxcv.models.googlenet import GoogLeNetHead
 from jaxcv.models.inception import block, steps
 
 CLASSES = 4
@@ -197,7 +197,7 @@ def network():
     return InceptionNetwork(
         stages,
         CLASSES,
-        heads={"conv1": ("auxiliary", AuxiliaryHead)},
+        heads={"conv1": ("auxiliary", GoogLeNetHead)},
         drop_rate=0.5,
         rngs=nnx.Rngs(0),
     )
@@ -222,6 +222,16 @@ def test_a_call_changes_batch_statistics_and_only_in_training(network):
         if not np.array_equal(old, new)
     }
     assert changed == {"mean", "variance"}
+
+
+def test_heads_come_after_a_stage():
+    with pytest.raises(ValueError, match="heads after conv2; allowed are conv1"):
+        InceptionNetwork(
+            {"conv1": steps("1x1", 4)},
+            CLASSES,
+            heads={"conv2": ("auxiliary", GoogLeNetHead)},
+            rngs=nnx.Rngs(0),
+        )
 
 
 def test_dropout_needs_a_key_and_differs_between_the_heads(network):

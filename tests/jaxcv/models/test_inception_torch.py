@@ -14,8 +14,9 @@ from flax import nnx
 
 from jaxcv.models import InceptionNetwork, create_model
 from jaxcv.models.googlenet import BN_NAMES, GOOGLENET_HEADS, NAMES, googlenet_stages
-from jaxcv.models.inception import V3_NAMES, V3_STAGES, AuxiliaryHead, v4_names
 from jaxcv.models.inception_resnet import V1_NAMES, V2_NAMES
+from jaxcv.models.inception_v3 import V3_NAMES, V3_STAGES, InceptionV3Head
+from jaxcv.models.inception_v4 import v4_names
 
 torch = pytest.importorskip("torch")
 
@@ -42,7 +43,7 @@ def test_every_kind_of_block_of_inception_v3_and_its_head():
         InceptionNetwork,
         {name: V3_STAGES[name] for name in names},
         # Where the images are still large enough for it.
-        heads={"mixed_5b": ("auxiliary", AuxiliaryHead)},
+        heads={"mixed_5b": ("auxiliary", InceptionV3Head)},
     )
     theirs = torch_inception.InceptionV3(
         torch_parity.CLASSES,
