@@ -2,6 +2,26 @@
 
 from jaxcv.blocks.convolution import ConvNorm
 from jaxcv.blocks.fire import Fire
+from jaxcv.blocks.inception import (
+    Branches,
+    Inception,
+    InceptionA,
+    InceptionA5,
+    InceptionB,
+    InceptionC,
+    InceptionC4,
+    InceptionNaive,
+    Reduction,
+    ReductionA,
+    ReductionB,
+)
+from jaxcv.blocks.inception_residual import (
+    InceptionResidual,
+    InceptionResidualA,
+    InceptionResidualB,
+    InceptionResidualC,
+    ResidualReductionB,
+)
 from jaxcv.blocks.mobilenet import InvertedResidual, SeparableBlock
 from jaxcv.blocks.operations import (
     OPERATIONS,
@@ -18,13 +38,29 @@ __all__ = [
     "OPERATIONS",
     "BasicBlock",
     "Bottleneck",
+    "Branches",
     "ConvNorm",
     "FactorizedReduce",
     "Fire",
+    "Inception",
+    "InceptionA",
+    "InceptionA5",
+    "InceptionB",
+    "InceptionC",
+    "InceptionC4",
+    "InceptionNaive",
+    "InceptionResidual",
+    "InceptionResidualA",
+    "InceptionResidualB",
+    "InceptionResidualC",
     "InvertedResidual",
     "Perceptron",
     "ReLUConvBN",
+    "Reduction",
+    "ReductionA",
+    "ReductionB",
     "ResidualBlock",
+    "ResidualReductionB",
     "SeparableBlock",
     "ShuffleUnit",
     "ShuffleUnitV2",

@@ -2,6 +2,7 @@
 
 from jaxcv.models.alexnet import AlexNet
 from jaxcv.models.cell import CellNetwork
+from jaxcv.models.inception import InceptionNetwork
 from jaxcv.models.mobilenet import MobileNet
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
@@ -18,6 +19,7 @@ __all__ = [
     "VGG",
     "AlexNet",
     "CellNetwork",
+    "InceptionNetwork",
     "MobileNet",
     "Network",
     "ResNet",

@@ -14,6 +14,11 @@ from jaxcv.models.network import Entry, Network
 MODELS: dict[str, Entry] = {
     **alexnet.MODELS,
     **vgg.MODELS,
+from jaxcv.models import googlenet, inception_resnet, inception_v3, inception_v4, resnet
+    **googlenet.MODELS,
+    **inception_v3.MODELS,
+    **inception_v4.MODELS,
+    **inception_resnet.MODELS,
     **resnet.MODELS,
     **squeezenet.MODELS,
     **mobilenet.MODELS,
