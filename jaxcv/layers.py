@@ -6,6 +6,7 @@ Layers compute in the dtype of their input and keep parameters in float32.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.functional._arguments import IntPair, Padding, pair, positive
+from jaxcv.functional.normalization import AxisName
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -85,6 +87,76 @@ class Conv2d(nnx.Module):
         )
 
 
+class DeformConv2d(Conv2d):
+    """``functional.deform_conv2d`` with its parameters, and the convolution that predicts the
+    offsets.
+
+    The prediction has the window, stride, padding and dilation of the layer itself. It starts at
+    zero, so the layer starts as a plain convolution, of halved samples if modulated (where the mask
+    is a sigmoid). Channels of the prediction are all offsets, then the mask before its sigmoid.
+
+    Args:
+        inputs, outputs, window, stride, padding, dilation, groups, bias, initialize, rngs: as for
+            ``Conv2d``.
+        offset_groups: number of groups of input channels with offsets of their own.
+        modulated: whether to predict a mask too, version 2 (arXiv:1811.11168).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        window: IntPair,
+        *,
+        stride: IntPair = 1,
+        padding: Padding = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        offset_groups: int = 1,
+        modulated: bool = False,
+        bias: bool = False,
+        initialize: Callable[[jax.Array, tuple[int, ...]], jax.Array] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        place: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        super().__init__(
+            inputs,
+            outputs,
+            window,
+            **place,
+            groups=groups,
+            bias=bias,
+            initialize=initialize,
+            rngs=rngs,
+        )
+        positive(offset_groups=offset_groups)
+        if inputs % offset_groups:
+            raise ValueError(
+                f"offset_groups={offset_groups!r}; allowed is a divisor of inputs={inputs}"
+            )
+        samples = offset_groups * math.prod(self.kernel.shape[:2])
+        predicted = samples * (3 if modulated else 2)
+        self.prediction = Conv2d(
+            inputs, predicted, window, **place, initialize=jax.nn.initializers.zeros, rngs=rngs
+        )
+        self.prediction.bias = nnx.Param(jnp.zeros(predicted))
+        self.samples, self.modulated = samples, modulated
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        offset, mask = jnp.split(self.prediction(x), (2 * self.samples,), -1)
+        return functional.deform_conv2d(
+            x,
+            offset,
+            self.kernel[...],
+            None if self.bias is None else self.bias[...],
+            jax.nn.sigmoid(mask) if self.modulated else None,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
 class BatchNorm(nnx.Module):
     """``functional.batch_norm`` with its parameters and running statistics.
 
@@ -93,17 +165,26 @@ class BatchNorm(nnx.Module):
         affine: whether to have a scale and an offset.
         track: whether to keep running statistics; without, every call uses those of its batch.
         momentum: share of the batch in the new running statistics.
+        epsilon: added to the variance.
+        axis_name: of the mapped axes that share a batch, as for ``functional.batch_norm``.
     """
 
     def __init__(
-        self, channels: int, *, affine: bool = True, track: bool = True, momentum: float = 0.1
+        self,
+        channels: int,
+        *,
+        affine: bool = True,
+        track: bool = True,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        axis_name: AxisName | None = None,
     ):
         positive(channels=channels)
         self.scale = nnx.Param(jnp.ones(channels)) if affine else nnx.data(None)
         self.offset = nnx.Param(jnp.zeros(channels)) if affine else nnx.data(None)
         self.mean = nnx.BatchStat(jnp.zeros(channels)) if track else nnx.data(None)
         self.variance = nnx.BatchStat(jnp.ones(channels)) if track else nnx.data(None)
-        self.momentum = momentum
+        self.momentum, self.epsilon, self.axis_name = momentum, epsilon, axis_name
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Normalises [..., C]; with ``train=True`` also moves the running statistics."""
@@ -117,6 +198,8 @@ class BatchNorm(nnx.Module):
             statistics,
             train=train,
             momentum=self.momentum,
+            epsilon=self.epsilon,
+            axis_name=self.axis_name,
         )
         if train and new is not None and self.mean is not None and self.variance is not None:
             self.mean[...], self.variance[...] = new

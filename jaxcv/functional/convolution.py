@@ -47,6 +47,21 @@ def conv2d(
         ValueError: for an input that is no batch of images, a kernel or bias that does not fit
             it, or a window larger than the padded image.
     """
+    geometry = conv_geometry(x, kernel, bias, stride, padding, dilation, groups)
+    y = convolve(x, kernel.astype(x.dtype), geometry)
+    return y if bias is None else y + bias.astype(y.dtype)
+
+
+def conv_geometry(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    stride: IntPair,
+    padding: Padding,
+    dilation: IntPair,
+    groups: int,
+) -> Geometry:
+    """Checks the arguments of a convolution, as ``conv2d`` says, and gives its static part."""
     image_batch("x", x)
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     channels = x.shape[-1]
@@ -63,9 +78,7 @@ def conv2d(
     reach = (dilation[0] * (window[0] - 1) + 1, dilation[1] * (window[1] - 1) + 1)
     pads = explicit_padding(padding, image, reach, stride)
     result = output_size("x", image, reach, stride, pads)
-    geometry = Geometry(channels, image, result, window, stride, pads, dilation, groups)
-    y = convolve(x, kernel.astype(x.dtype), geometry)
-    return y if bias is None else y + bias.astype(y.dtype)
+    return Geometry(channels, image, result, window, stride, pads, dilation, groups)
 
 
 def depthwise_conv2d(

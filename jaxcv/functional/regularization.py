@@ -6,24 +6,67 @@ import jax.numpy as jnp
 from jaxcv.functional._arguments import image_batch
 
 
-def drop_path(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
-    """Zeroes whole examples, each with probability ``rate``, and scales the others by
-    ``1 / (1 - rate)`` (arXiv:1605.07648).
+def dropout(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
+    """Zeroes entries, each with probability ``rate``, and scales the others by
+    ``1 / (1 - rate)`` (arXiv:1207.0580).
 
     Args:
         key: a JAX random key.
-        x: [batch, ...].
+        x: of any shape.
         rate: probability in [0, 1), a number or a scalar array (so it may change over a run).
+
+    Returns:
+        An array of the same shape, with the mean of ``x`` over draws.
+
+    Raises:
+        ValueError: for a rate, given as a number, outside [0, 1).
+    """
+    return _drop(key, x, rate, x.shape)
+
+
+def spatial_dropout(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
+    """``dropout`` of whole channels of an example, since neighbouring pixels say the same
+    (arXiv:1411.4280).
+
+    Args:
+        key, rate: as for ``dropout``.
+        x: [batch, ..., C].
+
+    Returns:
+        [batch, ..., C], with the mean of ``x`` over draws.
+
+    Raises:
+        ValueError: as ``dropout``, and for an input without a batch axis and a channel axis.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}; allowed is [batch, ..., channels]")
+    return _drop(key, x, rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+
+
+def drop_path(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
+    """``dropout`` of whole examples, which skips a path of a network for them
+    (arXiv:1605.07648).
+
+    Args:
+        key, rate: as for ``dropout``.
+        x: [batch, ...].
 
     Returns:
         [batch, ...], with the mean of ``x`` over draws.
 
     Raises:
-        ValueError: for a rate, given as a number, outside [0, 1).
+        ValueError: as ``dropout``.
     """
+    return _drop(key, x, rate, (x.shape[0], *(1,) * (x.ndim - 1)))
+
+
+def _drop(
+    key: jax.Array, x: jax.Array, rate: float | jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """Drops by a mask of a shape that broadcasts to that of ``x``."""
     if isinstance(rate, (int, float)) and not 0 <= rate < 1:
         raise ValueError(f"rate={rate!r}; allowed is a probability in [0, 1)")
-    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    kept = jax.random.bernoulli(key, 1 - rate, shape)
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 

@@ -1,4 +1,6 @@
-"""Derivatives of pools, whose CPU form is C++, against those of ``lax.reduce_window``."""
+"""Pools against NumPy; derivatives, whose CPU form is C++, against ``lax.reduce_window``."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,48 @@ import pytest
 from jax import lax
 
 from jaxcv import functional
+
+RANDOM = np.random.default_rng(0)
+
+
+def pooled(x, window, stride, padding, reduce):
+    """Windows one by one; NaN marks the padding."""
+    x = np.pad(x.astype(float), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)),
+               constant_values=np.nan)  # fmt: skip
+    size = [(x.shape[a] - window) // stride + 1 for a in (1, 2)]
+    y = np.zeros((len(x), *size, x.shape[-1]))
+    for i, j in itertools.product(*map(range, size)):
+        rows, columns = i * stride, j * stride
+        y[:, i, j] = reduce(x[:, rows : rows + window, columns : columns + window], axis=(1, 2))
+    return y
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (2, 2, 0)])
+def test_pools(window, stride, padding):
+    x = RANDOM.normal(size=(2, 7, 6, 3)).astype(np.float32)
+    settings = {"stride": stride, "padding": padding}
+    largest = functional.max_pool2d(x, window, **settings)
+    np.testing.assert_array_equal(largest, pooled(x, window, stride, padding, np.nanmax))
+    inside = functional.avg_pool2d(x, window, **settings, count_include_pad=False)
+    np.testing.assert_allclose(inside, pooled(x, window, stride, padding, np.nanmean), atol=1e-6)
+    everything = functional.avg_pool2d(x, window, **settings)
+    total = pooled(x, window, stride, padding, np.nansum)
+    np.testing.assert_allclose(everything, total / window**2, atol=1e-6)
+
+
+def test_global_avg_pool():
+    x = RANDOM.normal(size=(2, 3, 4, 5))
+    np.testing.assert_allclose(functional.global_avg_pool2d(x), x.mean((1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [functional.max_pool2d, functional.avg_pool2d])
+def test_pools_name_wrong_arguments(pool):
+    with pytest.raises(ValueError, match=r"x has shape \(3, 3\)"):
+        pool(jnp.zeros((3, 3)), 2)
+    with pytest.raises(ValueError, match="window=0"):
+        pool(jnp.zeros((1, 3, 3, 1)), 0)
+    with pytest.raises(ValueError, match="allowed is at least the window's"):
+        pool(jnp.zeros((1, 3, 3, 1)), 4)
 
 
 def plain(kind, x, window, stride, padding):
