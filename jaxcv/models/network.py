@@ -119,6 +119,12 @@ def check_images(shape: Sequence[int], channels: int, least_size: int) -> None:
         )
 
 
+def check_depths(depths: Sequence[int]) -> None:
+    """Raises a ValueError unless each stage of a network has a number of blocks, and one is."""
+    if not depths or any(not isinstance(depth, int) or depth < 1 for depth in depths):
+        raise ValueError(f"depths={depths!r}; allowed are positive ints, at least one")
+
+
 def classified(x: jax.Array, classifier: Linear) -> Endpoints:
     """The end of most networks: the mean over the pixels, in float32 at least, as "pooled", and a
     linear layer of it as "logits"."""
@@ -132,6 +138,10 @@ def classified(x: jax.Array, classifier: Linear) -> Endpoints:
 Names = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10_STATISTICS = (
+    (0.49139968, 0.48215827, 0.44653124),
+    (0.24703233, 0.24348505, 0.26158768),
+)
 
 
 @dataclass(frozen=True)

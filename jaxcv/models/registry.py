@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.models import resnet
+from jaxcv.models import cell, densenet, resnet
 from jaxcv.models.network import Entry, Network
 
 MODELS: dict[str, Entry] = {
     **resnet.MODELS,
+    **densenet.MODELS,
+    **cell.MODELS,
 }
 
 
