@@ -92,7 +92,8 @@ def _compare(make, theirs, names, shape, heads):
 
     def their_heads():
         found = theirs(their_x)
-        return dict(zip(heads, found if isinstance(found, tuple) else (found,), strict=False))
+        found = found if isinstance(found, tuple) else (found,)
+        return dict(zip(heads, (each for each in found if each is not None), strict=False))
 
     their_x = torch_weights.to_torch(x).requires_grad_()
     theirs.train()

@@ -3,7 +3,8 @@
 Written from the papers' settings (DARTS, arXiv:1806.09055) in plain PyTorch and shares no code with
 `jaxcv`. Within every module the convolution, batch-norm and linear leaves are registered in the
 order they execute, so `leaves` is all a weight-copying function needs. The exception is
-`CellNetwork.auxiliary_head`, which is registered after all the cells.
+`CellNetwork.auxiliary_head`, which is registered after all the cells. A `CellNetwork` calls its
+parameters as the published code of DARTS does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,15 +57,21 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution, BN."""
+class Op(nn.Module):
+    """Layers in turn, as `op`."""
 
-    def __init__(self, inputs: int, outputs: int, affine: bool, search: bool) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 1, bias=False),
-            batch_norm(outputs, affine, search),
-        )
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.op = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+def relu_conv_bn(inputs: int, outputs: int, affine: bool, search: bool) -> Op:
+    """ReLU, 1x1 convolution, BN."""
+    convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
+    return Op([nn.ReLU(), convolution, batch_norm(outputs, affine, search)])
 
 
 class FactorizedReduce(nn.Module):
@@ -72,13 +79,13 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, affine: bool, search: bool) -> None:
         super().__init__()
-        self.conv_first = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.conv_shifted = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
         self.bn = batch_norm(outputs, affine, search)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(x)
-        halves = [self.conv_first(x), self.conv_shifted(x[:, :, 1:, 1:])]
+        halves = [self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])]
         return self.bn(torch.cat(halves, dim=1))
 
 
@@ -100,7 +107,7 @@ def depthwise_pointwise(
     return [nn.ReLU(), depthwise, pointwise, batch_norm(channels, affine, search)]
 
 
-def operation(name: str, channels: int, stride: int, affine: bool, search: bool) -> nn.Sequential:
+def operation(name: str, channels: int, stride: int, affine: bool, search: bool) -> nn.Module:
     """Build one operation, `channels` to `channels`.
 
     `affine` gives its BN a scale and an offset. `search` makes every BN use batch statistics and
@@ -117,14 +124,12 @@ def operation(name: str, channels: int, stride: int, affine: bool, search: bool)
         case ["skip", "connect"] if stride == 1:
             layers = [nn.Identity()]
         case ["skip", "connect"]:
-            layers = [FactorizedReduce(channels, channels, affine, search)]
+            return FactorizedReduce(channels, channels, affine, search)
         case ["sep", "conv", "3x3" | "5x5" | "7x7" as size]:
-            layers = [
-                *depthwise_pointwise(channels, int(size[0]), stride, 1, affine, search),
-                *depthwise_pointwise(channels, int(size[0]), 1, 1, affine, search),
-            ]
+            first = depthwise_pointwise(channels, int(size[0]), stride, 1, affine, search)
+            return Op([*first, *depthwise_pointwise(channels, int(size[0]), 1, 1, affine, search)])
         case ["dil", "conv", "3x3" | "5x5" as size]:
-            layers = depthwise_pointwise(channels, int(size[0]), stride, 2, affine, search)
+            return Op(depthwise_pointwise(channels, int(size[0]), stride, 2, affine, search))
         case ["conv", "7x1", "1x7"]:
             layers = [
                 nn.ReLU(),
@@ -145,7 +150,7 @@ def operation(name: str, channels: int, stride: int, affine: bool, search: bool)
 
 def preprocess(inputs: int, outputs: int, halve: bool, affine: bool, search: bool) -> nn.Module:
     """Bring a cell input to the cell's channels, and to half the size when `halve`."""
-    layer = FactorizedReduce if halve else ReLUConvBN
+    layer = FactorizedReduce if halve else relu_conv_bn
     return layer(inputs, outputs, affine, search)
 
 
@@ -244,7 +249,7 @@ class SearchNetwork(nn.Module):
 
 
 class DiscreteCell(nn.Module):
-    """A discovered cell: two edges a node; `edges[2 * node]` and the next one make up a node."""
+    """A discovered cell: two edges a node; `_ops[2 * node]` and the next one make up a node."""
 
     def __init__(
         self, before_last: int, last: int, place: Place, edges: Edges, concat: Sequence[int]
@@ -255,7 +260,7 @@ class DiscreteCell(nn.Module):
         self.concat = list(concat)
         self.preprocess0 = preprocess(before_last, channels, place.after_reduction, True, False)
         self.preprocess1 = preprocess(last, channels, False, True, False)
-        self.edges = nn.ModuleList(
+        self._ops = nn.ModuleList(
             operation(name, channels, 2 if place.reduction and source < 2 else 1, True, False)
             for name, source in edges
         )
@@ -265,18 +270,19 @@ class DiscreteCell(nn.Module):
         for left in range(0, len(self.sources), 2):
             right = left + 1
             states.append(
-                self.edges[left](states[self.sources[left]])
-                + self.edges[right](states[self.sources[right]])
+                self._ops[left](states[self.sources[left]])
+                + self._ops[right](states[self.sources[right]])
             )
         return torch.cat([states[index] for index in self.concat], dim=1)
 
 
-class AuxiliaryHead(nn.Sequential):
+class AuxiliaryHead(nn.Module):
     """Classifier on the output of the second reduction: 8x8 for CIFAR, 7x7 for ImageNet."""
 
     def __init__(self, inputs: int, num_classes: int, skeleton: str) -> None:
+        super().__init__()
         cifar = skeleton == "cifar"
-        super().__init__(
+        self.features = nn.Sequential(
             nn.ReLU(),
             nn.AvgPool2d(5, stride=3 if cifar else 2),
             nn.Conv2d(inputs, 128, 1, bias=False),
@@ -286,8 +292,11 @@ class AuxiliaryHead(nn.Sequential):
             *([nn.BatchNorm2d(768)] if cifar else []),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(768, num_classes),
         )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
 
 
 def conv_bn(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -299,7 +308,7 @@ class CellNetwork(nn.Module):
     """The network of a genotype, without drop-path.
 
     `cells` maps "normal" and "reduce" to ([(operation, input), ...] two per node, concat).
-    The "cifar" skeleton has the single stem `stem0`; "imagenet" has `stem0` (stride 4) and `stem1`
+    The "cifar" skeleton has the single stem `stem`; "imagenet" has `stem0` (stride 4) and `stem1`
     (stride 8), the first two cell inputs. `auxiliary_head` is None unless `auxiliary`.
     """
 
@@ -315,8 +324,7 @@ class CellNetwork(nn.Module):
         super().__init__()
         if skeleton == "cifar":
             before_last = last = 3 * channels
-            self.stem0 = nn.Sequential(*conv_bn(3, last, stride=1))
-            self.stem1 = nn.Sequential()
+            self.stem = nn.Sequential(*conv_bn(3, last, stride=1))
         elif skeleton == "imagenet":
             before_last = last = channels
             self.stem0 = nn.Sequential(
@@ -327,6 +335,7 @@ class CellNetwork(nn.Module):
             self.stem1 = nn.Sequential(nn.ReLU(), *conv_bn(channels, channels, stride=2))
         else:
             raise ValueError(f"skeleton is {skeleton!r}, want 'cifar' or 'imagenet'")
+        self.skeleton = skeleton
         self.cells = nn.ModuleList()
         self.auxiliary_after = 2 * layers // 3
         self.auxiliary_head: AuxiliaryHead | None = None
@@ -340,8 +349,11 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits and, where there is an auxiliary head (in evaluation mode too), its logits."""
-        before_last = self.stem0(x)
-        last = self.stem1(before_last)
+        if self.skeleton == "cifar":
+            before_last = last = self.stem(x)
+        else:
+            before_last = self.stem0(x)
+            last = self.stem1(before_last)
         auxiliary_logits = None
         for index, cell in enumerate(self.cells):
             before_last, last = last, cell(before_last, last)

@@ -1,6 +1,7 @@
 """Building blocks of networks, made of ``jaxcv.layers``."""
 
 from jaxcv.blocks.convolution import ConvNorm
+from jaxcv.blocks.dense import DenseBlock, DenseLayer, Transition
 from jaxcv.blocks.fire import Fire
 from jaxcv.blocks.inception import (
     Branches,
@@ -30,7 +31,13 @@ from jaxcv.blocks.operations import (
     create_operation,
 )
 from jaxcv.blocks.perceptron import Perceptron
+from jaxcv.blocks.preactivation import (
+    PreActivationBasicBlock,
+    PreActivationBlock,
+    PreActivationBottleneck,
+)
 from jaxcv.blocks.residual import BasicBlock, Bottleneck, ResidualBlock
+from jaxcv.blocks.resnext import early_concatenation, split_transform_sum
 from jaxcv.blocks.shufflenet import ShuffleUnit, ShuffleUnitV2
 from jaxcv.blocks.vgg import VGGBlock
 
@@ -40,6 +47,8 @@ __all__ = [
     "Bottleneck",
     "Branches",
     "ConvNorm",
+    "DenseBlock",
+    "DenseLayer",
     "FactorizedReduce",
     "Fire",
     "Inception",
@@ -55,6 +64,9 @@ __all__ = [
     "InceptionResidualC",
     "InvertedResidual",
     "Perceptron",
+    "PreActivationBasicBlock",
+    "PreActivationBlock",
+    "PreActivationBottleneck",
     "ReLUConvBN",
     "Reduction",
     "ReductionA",
@@ -64,6 +76,9 @@ __all__ = [
     "SeparableBlock",
     "ShuffleUnit",
     "ShuffleUnitV2",
+    "Transition",
     "VGGBlock",
     "create_operation",
+    "early_concatenation",
+    "split_transform_sum",
 ]

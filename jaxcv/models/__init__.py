@@ -2,11 +2,12 @@
 
 from jaxcv.models.alexnet import AlexNet
 from jaxcv.models.cell import CellNetwork
+from jaxcv.models.densenet import DenseNet
 from jaxcv.models.inception import InceptionNetwork
 from jaxcv.models.mobilenet import MobileNet
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
-from jaxcv.models.resnet import ResNet
+from jaxcv.models.resnet import PreActivationResNet, ResNet
 from jaxcv.models.shufflenet import ShuffleNet
 from jaxcv.models.skeleton import CIFAR, IMAGENET, SKELETONS, Skeleton
 from jaxcv.models.squeezenet import SqueezeNet
@@ -19,9 +20,11 @@ __all__ = [
     "VGG",
     "AlexNet",
     "CellNetwork",
+    "DenseNet",
     "InceptionNetwork",
     "MobileNet",
     "Network",
+    "PreActivationResNet",
     "ResNet",
     "ShuffleNet",
     "Skeleton",

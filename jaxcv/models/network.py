@@ -145,6 +145,10 @@ def dropped(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 Names = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10_STATISTICS = (
+    (0.49139968, 0.48215827, 0.44653124),
+    (0.24703233, 0.24348505, 0.26158768),
+)
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,35 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv.models import alexnet, mobilenet, resnet, shufflenet, squeezenet, vgg
+from jaxcv.models import (
+    alexnet,
+    cell,
+    densenet,
+    googlenet,
+    inception_resnet,
+    inception_v3,
+    inception_v4,
+    mobilenet,
+    resnet,
+    shufflenet,
+    squeezenet,
+    vgg,
+)
 from jaxcv.models.network import Entry, Network
 
 MODELS: dict[str, Entry] = {
     **alexnet.MODELS,
     **vgg.MODELS,
-from jaxcv.models import googlenet, inception_resnet, inception_v3, inception_v4, resnet
     **googlenet.MODELS,
     **inception_v3.MODELS,
     **inception_v4.MODELS,
     **inception_resnet.MODELS,
     **resnet.MODELS,
+    **densenet.MODELS,
     **squeezenet.MODELS,
     **mobilenet.MODELS,
     **shufflenet.MODELS,
+    **cell.MODELS,
 }
 
 
