@@ -2,6 +2,8 @@
 
 import difflib
 import fnmatch
+import functools
+import os
 from typing import Any
 
 import jax
@@ -62,24 +64,40 @@ def create_model(
     name: str,
     num_classes: int | None = None,
     *,
+    pretrained: str | os.PathLike[str] | None = None,
     inputs: int = 3,
     dtype: jax.typing.DTypeLike = jnp.float32,
-    rngs: nnx.Rngs,
+    rngs: nnx.Rngs | None = None,
     **options: Any,
 ) -> Network:
-    """A model by name, as ``create_model("resnet50", num_classes=10, rngs=nnx.Rngs(0))``.
+    """A model by name, as ``create_model("resnet50", num_classes=10, rngs=nnx.Rngs(0))`` or
+    ``create_model("resnet50", pretrained="timm/resnet50.a1_in1k")``.
 
     Args:
         name: one of ``list_models()``.
         num_classes: number of logits; by default those of its published weights.
+        pretrained: PyTorch weights: a file of safetensors or ``torch.save``, or a name of the
+            Hugging Face hub; see ``jaxcv.pretrained.load_weights``.
         inputs: channels of the images.
         dtype: to compute in; parameters, statistics and logits stay float32.
-        rngs: source of the initial values.
+        rngs: source of the initial values; not needed for pretrained weights.
         options: of the family, such as ``output_stride`` of residual networks.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones, and values that are not allowed.
+        ValueError: for an unknown name, with the nearest ones, values that are not allowed, and
+            weights that cannot be read or do not fit.
     """
     entry = find(name)
     count = entry.num_classes if num_classes is None else num_classes
-    return entry.make(count, inputs=inputs, dtype=dtype, rngs=rngs, **options)
+    make = functools.partial(entry.make, count, inputs=inputs, dtype=dtype, **options)
+    if pretrained is None:
+        if rngs is None:
+            raise ValueError("rngs=None; allowed is an nnx.Rngs, or pretrained weights instead")
+        return make(rngs=rngs)
+    # Here, since it looks names up in this module.
+    from jaxcv.pretrained import load_weights
+
+    # Abstract, so that no initial values are computed in vain.
+    model = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+    load_weights(model, pretrained, name)
+    return model
