@@ -170,6 +170,18 @@ def test_positions_of_bfloat16_offsets_are_exact():
     np.testing.assert_array_equal(y[:, :, :-1], x[:, :, :-1] + 0.5)
 
 
+def test_the_gradient_of_a_bfloat16_pixel_is_summed_precisely():
+    x = jnp.zeros((1, 1, 300, 1), jnp.bfloat16)
+    # All read the first pixel.
+    offset = jnp.zeros((1, 1, 300, 2)).at[..., 1].set(-jnp.arange(300))
+
+    def total(x):
+        return functional.deform_conv2d(x, offset, jnp.ones((1, 1, 1, 1))).sum()
+
+    # A sum of ones in bfloat16 stays at 256.
+    np.testing.assert_array_equal(jax.grad(total)(x)[0, 0, :2, 0].astype(jnp.float32), [300, 0])
+
+
 def test_bfloat16():
     arrays, settings = draw(5)
     low = {name: jnp.asarray(array, jnp.bfloat16) for name, array in arrays.items()}
