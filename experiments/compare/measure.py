@@ -25,7 +25,7 @@ def measure(name: str, batches: Sequence[int], trials: int) -> dict[str, Any]:
     Returns:
         "model", "family", "data", "top1" (percent or None), "source", "image_size", "parameters",
         "multiply_adds" and "activation_bytes" of one image, and "seconds": for each number of
-        images at once, as text, the median, smallest and largest time of inference.
+        images at once, as text, the median, shortest and longest time of inference.
     """
     entry = find(name)
     # Weights of any value cost the same, so they need not be drawn.
@@ -43,7 +43,7 @@ def measure(name: str, batches: Sequence[int], trials: int) -> dict[str, Any]:
     seconds = {}
     for count in batches:
         x = jax.random.normal(jax.random.key(0), images(count).shape)
-        latency = analysis.measure_latency(jax.jit(logits), state, x, trials=trials)
+        latency = analysis.measure_latency(logits, state, x, trials=trials)
         seconds[str(count)] = latency._asdict()
     return {
         "model": name,
