@@ -118,7 +118,8 @@ def their_transposed(x, kernel, bias=None, **settings):
 def drawn_window(draw):
     """Window, stride, dilation, and what the window covers."""
     window, stride, dilation = draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(1, 3))
-    return window, stride, dilation, [d * (f - 1) + 1 for d, f in zip(dilation, window)]
+    reach = [d * (f - 1) + 1 for d, f in zip(dilation, window, strict=True)]
+    return window, stride, dilation, reach
 
 
 @st.composite
