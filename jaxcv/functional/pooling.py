@@ -145,7 +145,10 @@ def adaptive_avg_pool2d(x: jax.Array, size: IntPair) -> jax.Array:
 
 
 def global_max_pool2d(x: jax.Array) -> jax.Array:
-    """The largest value of all pixels: [batch, height, width, C] to [batch, C]."""
+    """The largest value of all pixels: [batch, height, width, C] to [batch, C].
+
+    Equal ones share its gradient.
+    """
     image_batch("x", x)
     return x.max((1, 2))
 

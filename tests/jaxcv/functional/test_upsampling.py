@@ -136,6 +136,12 @@ def test_both_forms_of_bilinear_agree(align_corners, back):
     np.testing.assert_allclose(on_cpu, defined, rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_not_a_number_stays_between_its_neighbours():
+    x = jnp.ones((1, 3, 3, 1)).at[0, 0, 0, 0].set(jnp.nan)
+    seen = np.isnan(plane(functional.upsample_bilinear(x, 2)))
+    np.testing.assert_array_equal(np.argwhere(seen), list(np.ndindex(3, 3)))
+
+
 def test_bilinear_exports_for_every_platform():
     gradient = jax.jit(jax.grad(lambda x: jnp.square(functional.upsample_bilinear(x, 2)).sum()))
     exported = export.export(gradient, platforms=["cpu", "cuda", "tpu"])(SQUARE)
