@@ -139,7 +139,7 @@ def files(tmp_path):
         (["train", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
         (["train", "--genotype", "range.json"], "node 2 has input 7; allowed are 0 to 1"),
         (["train", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
-        (["train", "--train.auxiliary-weight", "0.4"], "at least 29 by 29 in the cifar skeleton"),
+        (["train", "--train.auxiliary-weight", "0.4"], "allowed is at least 29 by 29"),
         (["train", "--train.skeleton", "resnet"], "skeleton='resnet'; allowed are cifar, imagenet"),
         (["train", "--train.drop-path", "1"], "drop_path=1.0; allowed is a probability"),
         (["search", "--resume", "search_run"], "config.json without the options of this command"),
