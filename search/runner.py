@@ -1,7 +1,7 @@
 """A whole search, or several, as one call: halves, epochs, discretization."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +46,7 @@ def run(
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     folder: Run | None = None,
     progress: bool = True,
+    on_epoch: Callable[[dict[str, Any]], object] = lambda row: None,
 ) -> Result:
     """Searches a space by DARTS (arXiv:1806.09055): the images are cut into two random halves,
     the weights learn from one and the architecture weights from the other.
@@ -62,6 +63,7 @@ def run(
         folder: a run to write metrics, checkpoints and the genotype to, and to go on with if it
             has a checkpoint.
         progress: whether to show a progress bar.
+        on_epoch: called with the metrics of each epoch as it ends.
 
     Returns:
         The genotype, with the architecture weights and the history that led to it.
@@ -75,7 +77,8 @@ def run(
     key = jax.random.key(0) if key is None else key
     if key.ndim:
         raise ValueError(f"key has shape {key.shape}; allowed is one key; run_many takes several")
-    return _run(space, images, labels, config, key, augmentation, statistics, folder, progress)[0]
+    arguments = (space, images, labels, config, key, augmentation, statistics, folder, progress)
+    return _run(*arguments, on_epoch)[0]
 
 
 def run_many(
@@ -124,6 +127,7 @@ def _run(
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None,
     folder: Run | None,
     progress: bool,
+    on_epoch: Callable[[dict[str, Any]], object] = lambda row: None,
 ) -> list[Result]:
     images, labels = check_split("images", "labels", images, labels)
     mean, std = channel_statistics(images) if statistics is None else statistics
@@ -154,6 +158,10 @@ def _run(
             "mix": {kind: np.round(w.astype(float), 6).tolist() for kind, w in mix.items()},
         }
 
+    def log(row: dict[str, Any]) -> None:
+        history.append(row)
+        on_epoch(row)
+
     state = fit(
         search.init,
         lambda state, steps: search.advance(replicate(state, mesh), data, steps),
@@ -163,7 +171,7 @@ def _run(
         end_epoch=end_epoch,
         description="search",
         run=folder,
-        log=history.append,
+        log=log,
         progress=progress,
     )
     if folder is not None:

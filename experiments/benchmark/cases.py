@@ -67,7 +67,8 @@ CASES = (
     _cells("train", "train step of DARTS_V2", 8, 16),
     _resnet("inference", 1),
     _resnet("inference", 16),
-    _resnet("training", 8),
+    _resnet("training", 1),
+    _resnet("training", 16),
     _resnet("inference", 256, needs_gpu=True),
     _resnet("training", 128, needs_gpu=True),
     *(
