@@ -10,35 +10,43 @@ from flax import nnx
 from jaxcv.analysis import count_parameters
 from jaxcv.blocks import create_operation
 from jaxcv.genotype import published
-from jaxcv.models import CIFAR, IMAGENET, CellNetwork
+from jaxcv.models import CIFAR, IMAGENET, CellNetwork, create_model
 
 DARTS = published["DARTS_V2"]
 
 
+def parameters(name, **options):
+    return count_parameters(nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0), **options)))
+
+
 @pytest.mark.parametrize(
-    ("name", "skeleton", "channels", "layers", "classes", "parameters"),
+    ("name", "count"),
     [
-        ("DARTS_V1", CIFAR, 36, 20, 10, 3_169_414),
-        ("DARTS_V2", CIFAR, 36, 20, 10, 3_349_342),
-        ("DARTS_V2", IMAGENET, 48, 14, 1000, 4_718_752),
+        ("darts_v1_cifar", 3_169_414),
+        ("darts_v2_cifar", 3_349_342),
+        ("darts_v2_imagenet", 4_718_752),
     ],
 )
-@pytest.mark.parametrize("auxiliary", [False, True])
-def test_published_parameter_counts(
-    name, skeleton, channels, layers, classes, parameters, auxiliary
-):
-    model = nnx.eval_shape(
-        lambda: CellNetwork(
-            published[name],
-            skeleton,
-            channels,
-            layers,
-            classes,
-            auxiliary=auxiliary,
-            rngs=nnx.Rngs(0),
-        )
-    )
-    assert count_parameters(model) == parameters
+def test_parameters_of_the_published_networks(name, count):
+    assert parameters(name) == count
+    assert parameters(name, auxiliary=True) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("pc_darts_cifar_cifar", 3.6),
+        ("pc_darts_cifar_imagenet", 5.3),
+        ("pc_darts_imagenet_imagenet", 5.3),
+        ("p_darts_cifar", 3.4),
+        ("p_darts_imagenet", 4.9),
+        ("drnas_cifar_cifar", 4.1),
+        ("drnas_imagenet_imagenet", 5.7),
+        ("gdas_v1_cifar", 3.4),
+    ],
+)
+def test_parameters_as_their_papers_round_them(name, millions):
+    assert round(parameters(name) / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize("name", published)

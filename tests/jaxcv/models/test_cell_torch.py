@@ -1,34 +1,30 @@
-"""The network of a genotype against PyTorch, in float64: logits, gradients, statistics."""
+"""The network of a genotype against PyTorch, in float64: logits, gradients, statistics, names."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+import functools
+
 import pytest
 from flax import nnx
 
 from jaxcv.genotype import published
-from jaxcv.models import SKELETONS, CellNetwork
+from jaxcv.models import SKELETONS, CellNetwork, create_model
+from jaxcv.models.cell import reference_names
+from jaxcv.models.registry import MODELS
 
 torch = pytest.importorskip("torch")
 
 import torch_reference  # noqa: E402
-import torch_weights  # noqa: E402
+from torch_parity import CLASSES, compare, same_names  # noqa: E402
 
-CHANNELS, LAYERS, CLASSES, BATCH = 4, 3, 5, 4
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+CHANNELS, LAYERS, BATCH = 4, 3, 4
 
 
-def reference_cells(genotype):
+def their_network(name, skeleton, channels, layers, *, auxiliary):
     """Each cell as its edges in one list, two a node, and the states of its output."""
-    return {
+    cells = {
         kind: ([edge for node in cell.nodes for edge in node], cell.output.states)
-        for kind, cell in genotype.cells.items()
+        for kind, cell in published[name].cells.items()
     }
+    return torch_reference.CellNetwork(cells, skeleton, channels, layers, CLASSES, auxiliary)
 
 
 @pytest.mark.parametrize(
@@ -41,56 +37,34 @@ def reference_cells(genotype):
     ],
 )
 def test_network(name, skeleton, size, auxiliary):
-    genotype = published[name]
-    torch.manual_seed(0)
-    theirs = torch_reference.CellNetwork(
-        reference_cells(genotype), skeleton, CHANNELS, LAYERS, CLASSES, auxiliary
-    ).double()
-    torch_weights.randomize(theirs, seed=1)
-    ours = nnx.eval_shape(
-        lambda: CellNetwork(
-            genotype,
-            SKELETONS[skeleton],
-            CHANNELS,
-            LAYERS,
-            CLASSES,
-            auxiliary=auxiliary,
-            dtype=jnp.float64,
-            rngs=nnx.Rngs(0),
-        )
+    genotype, ours = published[name], SKELETONS[skeleton]
+    compare(
+        functools.partial(CellNetwork, genotype, ours, CHANNELS, LAYERS, auxiliary=auxiliary),
+        their_network(name, skeleton, CHANNELS, LAYERS, auxiliary=auxiliary),
+        reference_names(genotype, ours, LAYERS),
+        (BATCH, *size, 3),
+        ("logits", "auxiliary")[: 1 + auxiliary],
     )
-    graph, _ = nnx.split(ours)
-    weights = torch_weights.tree(ours, theirs)
-    statistics = torch_weights.tree(ours, theirs, nnx.BatchStat)
 
-    random = np.random.default_rng(0)
-    x = random.normal(size=(BATCH, *size, 3))
-    pull_with = [random.normal(size=(BATCH, CLASSES)) for _ in range(1 + auxiliary)]
-    their_x = torch_weights.to_torch(x).requires_grad_()
-    their_heads = [head for head in theirs.train()(their_x) if head is not None]
-    torch.autograd.backward(their_heads, [torch.from_numpy(pull) for pull in pull_with])
 
-    @torch_weights.quick_jit
-    def run(weights, statistics, x, pull_with):
-        def call(weights, x):
-            network = nnx.merge(graph, weights, statistics)
-            names = ("logits", "auxiliary")[: 1 + auxiliary]
-            found = network.features(x, names, train=True)
-            heads = tuple(found[name] for name in names)
-            return heads, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-
-        heads, pull, moved = jax.vjp(call, weights, x, has_aux=True)
-        evaluated = nnx.merge(graph, weights, moved)(x)
-        return heads, moved, pull(pull_with), evaluated
-
-    heads, moved, (weight_gradients, x_gradient), evaluated = run(
-        weights, statistics, jnp.asarray(x), tuple(map(jnp.asarray, pull_with))
+@pytest.mark.parametrize("skeleton", SKELETONS)
+@pytest.mark.parametrize("name", published)
+def test_every_variable_has_its_name_in_the_reference_code(name, skeleton):
+    # A normal cell behind none and one behind a reduction, and so two reductions.
+    layers, genotype, ours = 4, published[name], SKELETONS[skeleton]
+    same_names(
+        nnx.eval_shape(
+            lambda: CellNetwork(genotype, ours, CHANNELS, layers, CLASSES, rngs=nnx.Rngs(0))
+        ),
+        their_network(name, skeleton, CHANNELS, layers, auxiliary=False),
+        reference_names(genotype, ours, layers),
     )
-    torch_weights.close(list(heads), [head.detach().numpy() for head in their_heads])
-    torch_weights.close(moved, torch_weights.tree(ours, theirs, nnx.BatchStat))
-    torch_weights.close(
-        weight_gradients, torch_weights.tree(ours, theirs, of=torch_weights.gradient)
-    )
-    torch_weights.close(x_gradient, torch_weights.from_torch(their_x.grad))
-    with torch.no_grad():
-        torch_weights.close(evaluated, theirs.eval()(their_x)[0].numpy())
+
+
+@pytest.mark.parametrize(("skeleton", "size"), [("cifar", (36, 20)), ("imagenet", (48, 14))])
+def test_the_networks_by_name_have_the_size_and_names_of_the_reference_code(skeleton, size):
+    name = f"darts_v2_{skeleton}"
+    ours = nnx.eval_shape(lambda: create_model(name, CLASSES, auxiliary=True, rngs=nnx.Rngs(0)))
+    with torch.device("meta"):
+        theirs = their_network("DARTS_V2", skeleton, *size, auxiliary=True)
+    same_names(ours, theirs, MODELS[name].names["darts"])
