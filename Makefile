@@ -19,6 +19,10 @@ $(VENV)/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv found; name one by make PYTHON=path" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@# The C++ kernels, so that the first search need not build them; without a compiler there are none.
+	@$(BIN)/python -c 'from pathlib import Path; from jaxcv.functional import native; \
+	[native.load(file) for part in ("jaxcv/functional", "search") \
+	for file in Path(part, "native").absolute().glob("*.cc")]'
 	touch $@
 
 search: install
