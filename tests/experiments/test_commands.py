@@ -1,5 +1,6 @@
 """The commands as a person meets them: whole runs, wrong input, interrupts, resuming."""
 
+import importlib
 import json
 import os
 import re
@@ -7,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments import cli
 from jaxcv.genotype import published
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +151,18 @@ def files(tmp_path):
         (["evaluate", "no_run"], "folder='no_run' is no run folder"),
     ],
 )
-def test_wrong_input_is_one_clear_line(arguments, message, files):
-    name, *rest = arguments
+def test_wrong_input_is_one_clear_line(arguments, message, files, monkeypatch, capsys):
+    name, *rest = map(str, arguments)
     before = sorted(path.name for path in files.iterdir())
-    output, errors = run(f"experiments.{name}", *rest, cwd=files, status=2)
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(sys, "argv", [name, *rest])
+    # Put back as it was, since the command changes it.
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    # In this process, as starting one takes longer than all else.
+    with pytest.raises(SystemExit) as stop:
+        cli.main(importlib.import_module(f"experiments.{name}").command)
+    assert stop.value.code == 2
+    output, errors = capsys.readouterr()
     assert output == ""
     lines = errors.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), errors
