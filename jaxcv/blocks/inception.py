@@ -5,8 +5,8 @@ A branch is written as its steps, as in ``"pool3x3 1x1"`` or ``"1x1 1x3|3x1"``:
 - ``3x3`` is a convolution with a window of (height)x(width), with batch norm and ReLU; ``max3x3``
   is max pooling; ``pool3x3`` is pooling of the kind that the block is made with;
 - then what happens at the border. Nothing: padding keeps the size. ``V``: only whole windows
-  count, as in the figures of arXiv:1602.07261. ``C``, of pooling: what is left over at the end
-  has a window too, like PyTorch's ``ceil_mode``;
+  count, as in the figures of arXiv:1602.07261. ``C``, of max pooling: what is left over at the
+  end has a window too, the ``ceil_mode`` of ``functional.max_pool2d``;
 - then ``/2`` for a stride of 2;
 - ``1x3|3x1`` are two steps side by side, each with the given channels.
 
@@ -68,12 +68,9 @@ class Pooling(nnx.Module):
         self.kind, self.window, self.stride, self.border = kind, window, stride, border
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        padding: Any = "VALID" if self.border == "V" else "SAME"
         if self.border == "C":
-            padding = [
-                (0, (window - size) % self.stride)
-                for window, size in zip(self.window, x.shape[1:3], strict=True)
-            ]
+            return functional.max_pool2d(x, self.window, stride=self.stride, ceil_mode=True)
+        padding = "VALID" if self.border == "V" else "SAME"
         if self.kind == "max":
             return functional.max_pool2d(x, self.window, stride=self.stride, padding=padding)
         return functional.avg_pool2d(
@@ -149,7 +146,7 @@ def _create_step(
     inputs: int, text: str, width: int, pool: str, convolution: Convolution, rngs: nnx.Rngs
 ) -> Any:
     found = _STEP.fullmatch(text)
-    if not found or (found[4] == "C" and not found[1]):
+    if not found or (found[4] == "C" and found[1] != "max"):
         raise ValueError(f"step={text!r}; allowed are steps such as 3x3, 1x7, 3x3V/2 and max3x3")
     window, stride = (int(found[2]), int(found[3])), int(found[5] or 1)
     if found[1]:

@@ -56,6 +56,8 @@ _V4_REPEATS = (4, 7, 3)
 
 def _v4_stages(repeats: Sequence[int]) -> dict[str, Stage]:
     check_repeats(repeats)
+    if max(repeats) >= len(ascii_lowercase):
+        raise ValueError(f"repeats={repeats!r}; allowed are at most 25, as letters name the blocks")
     stages = {
         **STEM,
         "mixed_3a": block(_Mixed3a, (), (96,)),
@@ -85,7 +87,7 @@ def inception_v4(
     Features: those of its stages: "conv2d_1a", "conv2d_2a", ..., "mixed_7d", "pooled", "logits".
 
     Raises:
-        ValueError: for numbers below 1, and a rate outside [0, 1).
+        ValueError: for numbers below 1, more repeats than 25, and a rate outside [0, 1).
     """
     return InceptionNetwork(
         _v4_stages(repeats), num_classes, least_size=75, drop_rate=drop_rate, **options

@@ -117,6 +117,7 @@ class Strange(Branches):
         ),
         (functools.partial(Strange, 3, ((4,),)), "step='3y3'; allowed are steps such as 3x3"),
         (functools.partial(create_steps, 3, "3x3C", (4,)), "step='3x3C'; allowed are steps such"),
+        (functools.partial(create_steps, 3, "pool3x3C", ()), "step='pool3x3C'; allowed are steps"),
     ],
 )
 def test_wrong_arguments_are_named(make, message):

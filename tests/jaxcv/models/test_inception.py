@@ -260,6 +260,7 @@ def test_dropout_needs_a_key_and_differs_between_the_heads(network):
         ("inception_v3", {"inputs": 0}, "inputs=0; allowed is a positive int"),
         ("inception_v4", {"repeats": (4, 7)}, r"repeats=\(4, 7\); allowed are three positive ints"),
         ("inception_v4", {"repeats": (4, 0, 3)}, r"repeats=\(4, 0, 3\); allowed are three"),
+        ("inception_v4", {"repeats": (4, 26, 3)}, r"repeats=\(4, 26, 3\); allowed are at most 25"),
         ("inception_resnet_v1", {"repeats": (5, 10)}, r"repeats=\(5, 10\); allowed are three"),
     ],
 )
