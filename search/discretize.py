@@ -1,29 +1,74 @@
 """From mixing weights to a genotype."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.optimize import LinearConstraint, milp
 
 from jaxcv.genotype import Cell, Genotype, Output
 from search.space import CellSpace, Space
 
 
-def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
+class Limit(NamedTuple):
+    """A bound on what the chosen primitives cost together.
+
+    Attributes:
+        name: of the cost.
+        costs: of each primitive on each edge, [edges, primitives] by cell kind.
+        most: what they may cost at most.
+    """
+
+    name: str
+    costs: Mapping[str, np.ndarray]
+    most: float
+
+
+# Of a cell kind, [edges, primitives]: the weight of what may be chosen, else minus infinity; and
+# whether it is chosen.
+_Weights = dict[str, np.ndarray]
+_Chosen = dict[str, np.ndarray]
+
+
+def discretize(
+    space: Space,
+    mix: Mapping[str, np.ndarray],
+    *,
+    threshold: float = -np.inf,
+    limits: Sequence[Limit] = (),
+) -> Genotype:
     """The genotype of the largest mixing weights (arXiv:1806.09055, section 2.4).
 
     On each edge the primitive with the largest weight, "none" apart, stands for the edge; of the
-    edges into a node those ``keep`` stay whose weight is largest; earlier ones win ties. The output
-    of a cell is the concatenation of its nodes.
+    edges into a node those ``keep`` stay whose weight is largest; earlier ones win ties. This makes
+    the sum of the weights chosen in all cells as large as it can be. Under limits it is the largest
+    of those that respect them, found exactly, by integer programming.
+
+    Of these edges those stay whose weight reaches the threshold (arXiv:1911.12126). Nodes that none
+    enters any more are left out, with the edges that leave them; if this leaves no node of a cell,
+    the threshold does not count for it. The output of a cell is the concatenation of its nodes.
 
     Args:
         space: that the weights belong to.
         mix: mixing weights [edges, primitives] by cell kind.
+        threshold: least weight of an edge.
+        limits: to respect.
 
     Raises:
-        ValueError: for weights of another shape, or that are not finite.
+        ValueError: for weights of another shape, or that are not finite, and for limits that no
+            genotype respects.
     """
-    return Genotype({kind: _cell(kind, cell, mix) for kind, cell in space.cells.items()})
+    weights = {kind: _candidates(kind, cell, mix) for kind, cell in space.cells.items()}
+    chosen = {kind: _strongest(cell, weights[kind]) for kind, cell in space.cells.items()}
+    if any(_cost(limit, chosen) > limit.most for limit in limits):
+        chosen = _strongest_within(space, weights, limits)
+    cells = {}
+    for kind, cell in space.cells.items():
+        kept = _cell(cell, chosen[kind] & (weights[kind] >= threshold))
+        cells[kind] = kept if kept.nodes else _cell(cell, chosen[kind])
+    return Genotype(cells)
 
 
 def random_genotype(space: Space, key: jax.Array) -> Genotype:
@@ -35,20 +80,90 @@ def random_genotype(space: Space, key: jax.Array) -> Genotype:
     return discretize(space, jax.device_get(mix))
 
 
-def _cell(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> Cell:
+def _candidates(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> np.ndarray:
     weights = np.asarray(mix[kind])
     if weights.shape != cell.allowed.shape or not np.isfinite(weights).all():
         raise ValueError(
             f"mix[{kind!r}] has shape {weights.shape}; allowed is {cell.allowed.shape}, all finite"
         )
-    candidates = cell.allowed & (np.array(cell.vocabulary) != "none")
-    weights = np.where(candidates, weights, -np.inf)
+    return np.where(cell.allowed & (np.array(cell.vocabulary) != "none"), weights, -np.inf)
+
+
+def _incoming(cell: CellSpace) -> list[list[int]]:
+    """The edges into each node."""
+    return [
+        [edge for edge, (_, target) in enumerate(cell.edges) if target == node]
+        for node in range(2, cell.nodes + 2)
+    ]
+
+
+def _strongest(cell: CellSpace, weights: np.ndarray) -> np.ndarray:
     best, strength = weights.argmax(1), weights.max(1)
+    chosen = np.zeros(weights.shape, bool)
+    for incoming in _incoming(cell):
+        for edge in sorted(incoming, key=lambda edge: -strength[edge])[: cell.keep]:
+            chosen[edge, best[edge]] = True
+    return chosen
+
+
+def _cost(limit: Limit, chosen: _Chosen) -> float:
+    return sum(float(limit.costs[kind][picks].sum()) for kind, picks in chosen.items())
+
+
+def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) -> _Chosen:
+    """Of each node ``keep`` edges and of each of them one primitive, so that the sum of weights is
+    largest: a variable, 0 or 1, for each candidate."""
+    candidates = {kind: np.isfinite(weights[kind]) for kind in space.cells}
+
+    def row(values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([values[kind][mask] for kind, mask in candidates.items()])
+
+    rows, lower, upper = [], [], []
+    for kind, cell in space.cells.items():
+        for incoming in _incoming(cell):
+            for edges, least, most in [
+                *(([edge], 0, 1) for edge in incoming),
+                (incoming, cell.keep, cell.keep),
+            ]:
+                values = {other: np.zeros(mask.shape) for other, mask in candidates.items()}
+                values[kind][edges] = 1
+                rows.append(row(values))
+                lower.append(least)
+                upper.append(most)
+    for limit in limits:
+        rows.append(row(limit.costs))
+        lower.append(-np.inf)
+        upper.append(limit.most)
+    found = milp(
+        -row(weights),
+        integrality=1,
+        bounds=(0, 1),
+        constraints=LinearConstraint(np.array(rows), lower, upper),
+        options={"mip_rel_gap": 0},
+    )
+    if found.x is None:
+        asked = ", ".join(f"{limit.name} of {limit.most:,.0f}" for limit in limits)
+        raise ValueError(f"limits of {asked} at most; allowed are those that a genotype can meet")
+    chosen, start = {}, 0
+    for kind, mask in candidates.items():
+        chosen[kind] = np.zeros(mask.shape, bool)
+        chosen[kind][mask] = found.x[start : start + mask.sum()] > 0.5
+        start += mask.sum()
+    return chosen
+
+
+def _cell(cell: CellSpace, chosen: np.ndarray) -> Cell:
+    """The cell of what is chosen, nodes without edges left out."""
+    states = {0: 0, 1: 1}
     nodes = []
-    for node in range(2, cell.nodes + 2):
-        incoming = [edge for edge, (_, target) in enumerate(cell.edges) if target == node]
-        strongest = sorted(incoming, key=lambda edge: -strength[edge])[: cell.keep]
-        nodes.append(
-            tuple((cell.vocabulary[best[edge]], cell.edges[edge][0]) for edge in sorted(strongest))
-        )
-    return Cell(tuple(nodes), Output("concat", tuple(range(2, cell.nodes + 2))))
+    for number, incoming in enumerate(_incoming(cell), 2):
+        edges = []
+        for edge in incoming:
+            source = cell.edges[edge][0]
+            if source in states:
+                names = itertools.compress(cell.vocabulary, chosen[edge])
+                edges += [(name, states[source]) for name in names]
+        if edges:
+            states[number] = len(nodes) + 2
+            nodes.append(tuple(edges))
+    return Cell(tuple(nodes), Output("concat", tuple(range(2, len(nodes) + 2))))

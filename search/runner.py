@@ -14,7 +14,7 @@ from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
 from jaxcv.training.randomness import Keys
 from jaxcv.training.run import Run, write_atomically
-from search.discretize import discretize
+from search.discretize import Limit, discretize
 from search.space import Space
 from search.step import Config, Images, SearchState, build
 
@@ -24,7 +24,8 @@ class Result(NamedTuple):
 
     Attributes:
         genotype: the discrete architecture.
-        alphas: architecture weights [edges, primitives] by cell kind.
+        alphas: architecture weights [edges, primitives] by cell kind, and others that the
+            relaxation has.
         history: a row of metrics for each epoch; ``mix`` holds the mixing weights after it.
         weights: the supernet's weights.
     """
@@ -44,6 +45,7 @@ def run(
     *,
     augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    limits: Sequence[Limit] = (),
     folder: Run | None = None,
     progress: bool = True,
     on_epoch: Callable[[dict[str, Any]], object] = lambda row: None,
@@ -60,6 +62,7 @@ def run(
         augmentation: how training images are varied; by default not at all.
         statistics: mean and std of each channel, for images scaled to 0..1; by default those of
             the images.
+        limits: that the genotype respects, as of ``network_limits``.
         folder: a run to write metrics, checkpoints and the genotype to, and to go on with if it
             has a checkpoint.
         progress: whether to show a progress bar.
@@ -77,8 +80,8 @@ def run(
     key = jax.random.key(0) if key is None else key
     if key.ndim:
         raise ValueError(f"key has shape {key.shape}; allowed is one key; run_many takes several")
-    arguments = (space, images, labels, config, key, augmentation, statistics, folder, progress)
-    return _run(*arguments, on_epoch)[0]
+    arguments = (space, images, labels, config, key, augmentation, statistics, limits)
+    return _run(*arguments, folder, progress, on_epoch)[0]
 
 
 def run_many(
@@ -90,6 +93,7 @@ def run_many(
     *,
     augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    limits: Sequence[Limit] = (),
     folder: Run | None = None,
     progress: bool = True,
 ) -> list[Result]:
@@ -97,8 +101,8 @@ def run_many(
 
     Args:
         keys: S JAX random keys.
-        space, images, labels, config, augmentation, statistics, folder, progress: as for ``run``.
-            The folder gets the genotype of the search whose last epoch classified the validation
+        space, images, labels, config, augmentation, statistics, limits, folder, progress: as for
+            ``run``. The folder gets the genotype of the search whose last epoch classified the validation
             half best, and of each search, ``genotype_<number>.json``.
 
     Returns:
@@ -109,7 +113,8 @@ def run_many(
     """
     if keys.ndim != 1 or not len(keys):
         raise ValueError(f"keys has shape {keys.shape}; allowed is [searches], at least one")
-    return _run(space, images, labels, config, keys, augmentation, statistics, folder, progress)
+    arguments = (space, images, labels, config, keys, augmentation, statistics, limits)
+    return _run(*arguments, folder, progress)
 
 
 def best(results: Sequence[Result]) -> int:
@@ -125,6 +130,7 @@ def _run(
     key: jax.Array,
     augmentation: Augmentation,
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    limits: Sequence[Limit],
     folder: Run | None,
     progress: bool,
     on_epoch: Callable[[dict[str, Any]], object] = lambda row: None,
@@ -183,7 +189,8 @@ def _run(
     for number in range(key.size):
         mix, alphas, weights = jax.tree.map(lambda array, n=number: array[n], found)
         rows = [_row_of(row, number) for row in history] if several else history
-        results.append(Result(discretize(space, mix), alphas, rows, weights))
+        genotype = discretize(space, mix, threshold=config.threshold, limits=limits)
+        results.append(Result(genotype, alphas, rows, weights))
     if folder is not None:
         for number, result in enumerate(results if several else ()):
             write_atomically(folder.path / f"genotype_{number}.json", result.genotype.to_json())

@@ -19,8 +19,9 @@ from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
 from jaxcv.training.randomness import Keys
-from jaxcv.training.schedule import cosine_by_epoch
-from search import bilevel, relaxation
+from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
+from search import bilevel
+from search.relaxation import RELAXATIONS
 from search.space import Alphas, Mix, Space
 from search.supernet import SearchNetwork
 
@@ -55,16 +56,39 @@ class Config:
     """Decay of their squares' mean."""
     alpha_weight_decay: float = 1e-3
     """Of the architecture weights, added to their gradient."""
+    alpha_warmup: int = 0
+    """Epochs at the start in which the architecture weights stay as they are."""
+    relaxation: str = "softmax"
+    """How architecture weights become mixing weights: softmax, gumbel, dirichlet, sigmoid or
+    edge_softmax."""
+    penalty_weight: float = 0.0
+    """Of the relaxation's penalty in the validation loss: the zero-one loss of sigmoid, the
+    divergence from Dir(1) of dirichlet."""
+    partial: int = 1
+    """One in so many channels goes through the mixed operations, the others past them."""
+    skip_dropout: float = 0.0
+    """Dropout on skip connections at the start; falls over the search."""
+    threshold: float = 0.0
+    """Least mixing weight of an edge of the genotype."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
     def __post_init__(self) -> None:
-        positive(
-            **{name: getattr(self, name) for name in ("channels", "layers", "epochs", "batch_size")}
-        )
+        sizes = ("channels", "layers", "epochs", "batch_size", "partial")
+        positive(**{name: getattr(self, name) for name in sizes})
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        if self.relaxation not in RELAXATIONS:
+            raise ValueError(
+                f"relaxation={self.relaxation!r}; allowed are {', '.join(RELAXATIONS)}"
+            )
+        for name in ("alpha_warmup", "penalty_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
+        for name in ("skip_dropout", "threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1)")
 
 
 Batch = tuple[jax.Array, jax.Array]
@@ -103,7 +127,7 @@ class Search(NamedTuple):
     advance: Callable[[SearchState, Images, int], SearchState]
     """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
     mix: Callable[[SearchState], Mix]
-    """The mixing weights of a state."""
+    """The mixing weights that a state stands for, those to discretize."""
     learning_rate: optax.Schedule
     steps_per_epoch: int
 
@@ -134,7 +158,8 @@ def build(
         mesh: devices to spread each batch over, if any.
 
     Raises:
-        ValueError: for a batch larger than a half, or images too small for two reductions.
+        ValueError: for a batch larger than a half, images too small for two reductions, or
+            channels that ``config.partial`` does not divide.
     """
     steps_per_epoch = count // config.batch_size
     if steps_per_epoch < 1:
@@ -148,14 +173,18 @@ def build(
         config.layers,
         num_classes,
         inputs=image_shape[-1],
+        partial=config.partial,
         dtype=jnp.dtype(config.dtype),
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     least = least_size(CIFAR, auxiliary=False)
     check_images((config.batch_size, *image_shape), image_shape[-1], least)
-    relax = relaxation.softmax(space)
+    relaxation = RELAXATIONS[config.relaxation](space)
     schedule = cosine_by_epoch(
         config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
+    )
+    skip_dropout = falling_by_epoch(
+        config.skip_dropout, config.epochs, config.alpha_warmup, steps_per_epoch
     )
     weight_optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip),
@@ -179,7 +208,7 @@ def build(
         keys = Keys(key)
         network = make(rngs=nnx.Rngs(keys("weights")))
         weights = nnx.to_pure_dict(nnx.state(network))
-        alphas = space.init_alphas(keys("alphas"))
+        alphas = relaxation.init(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
             weights,
@@ -200,14 +229,31 @@ def build(
 
         def loss(weights: Any, alphas: Alphas, batch: Batch) -> tuple[jax.Array, jax.Array]:
             images, labels = batch
-            logits = nnx.merge(graph, weights)(images, relax(alphas, keys("mix", step), step))
+            progress = step / (config.epochs * steps_per_epoch)
+            logits = nnx.merge(graph, weights)(
+                images,
+                relaxation.relax(alphas, keys("mix", step), progress),
+                key=keys("network", step),
+                skip_dropout=skip_dropout(step) if config.skip_dropout else None,
+            )
             return cross_entropy(logits, labels), accuracy(logits, labels)
 
         (valid_loss, valid_accuracy), gradient = bilevel.first_order(
             loss, weights, alphas, train, valid
         )
+        if config.penalty_weight:
+            # Beside the loss, so that metrics are of the cross-entropy alone.
+            penalty = jax.grad(relaxation.penalty)(alphas)
+            gradient = jax.tree.map(lambda g, p: g + config.penalty_weight * p, gradient, penalty)
         change, alpha_state = alpha_optimizer.update(gradient, state.alpha_optimizer, alphas)
         alphas = optax.apply_updates(alphas, change)
+        if config.alpha_warmup:
+            moves = step >= config.alpha_warmup * steps_per_epoch
+            alphas, alpha_state = jax.tree.map(
+                functools.partial(jnp.where, moves),
+                (alphas, alpha_state),
+                (state.alphas, state.alpha_optimizer),
+            )
 
         (train_loss, train_accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(
             weights, alphas, train
@@ -244,7 +290,7 @@ def build(
         return lax.fori_loop(0, steps, step_once, state)
 
     def mix(key: jax.Array, state: SearchState) -> Mix:
-        return relax(state.alphas, Keys(key)("mix", state.step), state.step)
+        return relaxation.decode(state.alphas)
 
     return Search(
         init_all,

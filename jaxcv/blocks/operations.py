@@ -1,7 +1,8 @@
 """The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
 
 An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
-stride s, and is called as ``operation(x, train=...)``. A new one is a factory in ``OPERATIONS``.
+stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is a
+factory in ``OPERATIONS``.
 """
 
 import difflib
@@ -106,6 +107,20 @@ class Identity(nnx.Module):
         return x
 
 
+class Noise(nnx.Module):
+    """Standard normal noise of the input's shape, of half the size for stride 2, whatever the input
+    (arXiv:1909.09656); without a key its mean, zeros."""
+
+    def __init__(self, stride: int):
+        self.stride = stride
+
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
+        shape = x[:, :: self.stride, :: self.stride].shape
+        return jnp.zeros(shape, x.dtype) if key is None else jax.random.normal(key, shape, x.dtype)
+
+
 class Zero(nnx.Module):
     """Zeros, of half the size for stride 2: no connection."""
 
@@ -190,6 +205,10 @@ def _none(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rn
     return Zero(stride)
 
 
+def _noise(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs) -> nnx.Module:
+    return Noise(stride)
+
+
 OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "none": _none,
     "max_pool_3x3": _pool("max"),
@@ -201,6 +220,7 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": _conv_7x1_1x7,
+    "noise": _noise,
 }
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxcv import functional, genotype
 from jaxcv.blocks import create_operation
-from jaxcv.blocks.operations import Identity
+from jaxcv.blocks.operations import Identity, Noise
 from jaxcv.layers import Linear
 from jaxcv.models.network import (
     CIFAR10_STATISTICS,
@@ -62,9 +62,13 @@ class Cell(nnx.Module):
             node = []
             for source in sources:
                 number, operation = next(edges)
-                y = operation(states[source], train=train)
-                if key is not None and not isinstance(operation, Identity):
-                    y = functional.drop_path(jax.random.fold_in(key, number), y, drop_path)
+                own = None if key is None else jax.random.fold_in(key, number)
+                if isinstance(operation, Noise):
+                    y = operation(states[source], key=own)
+                else:
+                    y = operation(states[source], train=train)
+                if own is not None and not isinstance(operation, Identity | Noise):
+                    y = functional.drop_path(own, y, drop_path)
                 node.append(y)
             states.append(sum(node[1:], node[0]))
         return jnp.concatenate([states[state] for state in self.output], -1)

@@ -23,3 +23,15 @@ def linear_by_epoch(end: float, epochs: int, steps_per_epoch: int) -> optax.Sche
         return end * (jnp.asarray(step) // steps_per_epoch) / epochs
 
     return schedule
+
+
+def falling_by_epoch(start: float, epochs: int, turn: int, steps_per_epoch: int) -> optax.Schedule:
+    """``start * (1 - (e + 1) / epochs)`` in epoch e before the epoch ``turn``, then
+    ``start * exp((turn - e) / 5)``, constant within an epoch (the dropout of arXiv:1904.12760)."""
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        epoch = jnp.asarray(step) // steps_per_epoch
+        linear = 1 - (epoch + 1) / epochs
+        return start * jnp.where(epoch < turn, linear, jnp.exp((turn - epoch) / 5))
+
+    return schedule
