@@ -21,7 +21,7 @@ def write_report(
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     genotype: Genotype | None = None,
-    primitives: Sequence[str] = (),
+    primitives: Mapping[str, Sequence[str]] = {},  # noqa: B006 (never changed)
     results: Sequence[Mapping[str, Any]] = (),
     notes: str = "",
     finished: bool = True,
@@ -36,7 +36,7 @@ def write_report(
         config: the configuration, nested as it may be.
         rows: of ``metrics.jsonl``, of a search (with "mix") or of a training, one an epoch.
         genotype: the cells that were found or trained.
-        primitives: the names of the mixed operations in "mix".
+        primitives: by cell kind the names of the mixed operations in "mix".
         results: trained networks to compare, a row of the table each: "name", "test_accuracy" (a
             fraction), "parameters", "seconds" and whatever else is known. The first is the one
             that the run is about.
@@ -71,7 +71,7 @@ def write_report(
     if mixes:
         body.append("<h2>Mixing weights</h2>")
         for kind in mixes[0]:
-            figure = draw_weights(np.array([mix[kind] for mix in mixes]), primitives)
+            figure = draw_weights(np.array([mix[kind] for mix in mixes]), primitives[kind])
             body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     if config:
         body.append(f"<h2>Configuration</h2>{settings_table(_flat(config))}")

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import search
 from experiments import cli, train
 from experiments.environment import environment
-from experiments.presets import CLASSIFICATION, SEARCH
+from experiments.presets import CLASSIFICATION, PUBLISHED, SEARCH
 from experiments.report import write_report
 from jaxcv import data
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
+from jaxcv.models import SKELETONS
 from jaxcv.training import classification
 from jaxcv.training.run import Run, write_atomically
-from search import Config
+from search import Config, Stages
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,23 @@ class Options:
     """How many random cells to train in the same way, to compare with."""
     then_train: bool = True
     """Whether to train what was found."""
+    space: str = "darts"
+    """What to search: darts, darts_without_none, or one of s1 to s4, in which DARTS collapses."""
+    max_parameters: int | None = None
+    """Parameters that the network to train may have at most; its auxiliary head does not count."""
+    max_multiply_adds: int | None = None
+    """Multiply-adds that it may take for an image at most."""
     search: Config = field(default_factory=Config)
+    stages: Stages = field(default_factory=Stages)
     train: classification.Config = field(default_factory=classification.Config)
 
     def __post_init__(self) -> None:
         positive(seeds=self.seeds)
+        search.create_space(self.space)
         if self.random_cells < 0:
             raise ValueError(f"random_cells={self.random_cells!r}; allowed is at least 0")
+        if self.seeds > 1 and self.stages.layers:
+            raise ValueError(f"seeds={self.seeds!r}; allowed is 1 for a search in stages")
 
 
 PRESETS = {
@@ -59,6 +70,16 @@ PRESETS = {
         train=CLASSIFICATION[name],
     )
     for name in SEARCH
+} | {
+    name: Options(
+        data="cifar10",
+        folder=f"runs/search_{name}",
+        space=published.space,
+        search=published.search,
+        stages=published.stages,
+        train=CLASSIFICATION["cifar10"],
+    )
+    for name, published in PUBLISHED.items()
 }
 
 
@@ -72,13 +93,16 @@ def command(arguments: Sequence[str]) -> None:
         run = Run.open(folder, "search")
         options = cli.options_of(run, Options)
     dataset = data.load(options.data, options.data_dir)
-    space = search.darts()
+    space = search.create_space(options.space)
     key = jax.random.key(options.seed)
     try:
         found = _search(run, space, dataset, options)
         print(found.genotype)
+        notes = _within_limits(found.genotype, dataset, options)
+        if notes:
+            print(notes)
         results: list[dict[str, Any]] = []
-        _report(run, options, found, space, results, finished=not options.then_train)
+        _report(run, options, found, space, results, notes, finished=not options.then_train)
         if options.then_train:
             candidates = {"discovered": found.genotype}
             for number in range(1, options.random_cells + 1):
@@ -88,7 +112,7 @@ def command(arguments: Sequence[str]) -> None:
             for name, genotype in candidates.items():
                 results.append(_train(run, name, genotype, dataset, options))
                 finished = len(results) == len(candidates)
-                _report(run, options, found, space, results, finished=finished)
+                _report(run, options, found, space, results, notes, finished=finished)
             _summarize(results)
             record = {"seconds": time.monotonic() - started, "results": results}
             text = json.dumps(record | {"environment": environment()}, indent=1)
@@ -107,10 +131,19 @@ def _search(
     settings: dict[str, Any] = {
         "augmentation": dataset.augmentation,
         "statistics": (dataset.mean, dataset.std),
+        "limits": search.network_limits(
+            space,
+            *_network(dataset, options),
+            parameters=options.max_parameters,
+            multiply_adds=options.max_multiply_adds,
+        ),
         "folder": run,
     }
+    key = jax.random.key(options.seed)
+    if options.stages.layers:
+        return search.run_stages(*arguments, key, options.stages, **settings)
     if options.seeds == 1:
-        return search.run(*arguments, jax.random.key(options.seed), **settings)
+        return search.run(*arguments, key, **settings)
     seeds = range(options.seed, options.seed + options.seeds)
     keys = jax.vmap(jax.random.key)(jnp.array(seeds))
     results = search.run_many(*arguments, keys, **settings)
@@ -120,6 +153,26 @@ def _search(
         kept = "  kept" if number == best else ""
         print(f"{seeds[number]:>6} {result.history[-1]['valid_accuracy']:>20.2%}{kept}")
     return results[best]
+
+
+def _network(dataset: data.Dataset, options: Options) -> tuple[Any, ...]:
+    """Of the network to train: skeleton, channels, layers, classes, shape of an image."""
+    own = options.train
+    shape = dataset.train.images.shape[1:]
+    return SKELETONS[own.skeleton], own.channels, own.layers, len(dataset.classes), shape
+
+
+def _within_limits(genotype: Genotype, dataset: data.Dataset, options: Options) -> str:
+    """What a genotype's network has of what is limited; nothing without limits."""
+    most = {"parameters": options.max_parameters, "multiply_adds": options.max_multiply_adds}
+    limited = {name: number for name, number in most.items() if number is not None}
+    if not limited:
+        return ""
+    counts = search.network_counts(genotype, *_network(dataset, options))
+    return "; ".join(
+        f"{counts[name]:,} {name.replace('_', '-')} of at most {number:,}"
+        for name, number in limited.items()
+    )
 
 
 def _train(
@@ -147,6 +200,7 @@ def _report(
     found: search.Result,
     space: search.Space,
     results: list[dict[str, Any]],
+    notes: str,
     *,
     finished: bool,
 ) -> None:
@@ -156,8 +210,9 @@ def _report(
         config=asdict(options),
         rows=found.history,
         genotype=found.genotype,
-        primitives=space.cells["normal"].vocabulary,
+        primitives={kind: cell.vocabulary for kind, cell in space.cells.items()},
         results=results,
+        notes=notes,
         finished=finished,
     )
 

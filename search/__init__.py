@@ -3,12 +3,16 @@
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
 from search.discretize import discretize, random_genotype
+from search.limits import network_counts, network_limits
+from search.progressive import Stages, run_stages
 from search.runner import Result, best, run, run_many
 from search.space import CellSpace, Space, darts
+from search.spaces import SPACES, create_space
 from search.step import Config
 from search.supernet import SearchNetwork
 
 __all__ = [
+    "SPACES",
     "CellNetwork",
     "CellSpace",
     "Config",
@@ -16,10 +20,15 @@ __all__ = [
     "Result",
     "SearchNetwork",
     "Space",
+    "Stages",
     "best",
+    "create_space",
     "darts",
     "discretize",
+    "network_counts",
+    "network_limits",
     "random_genotype",
     "run",
     "run_many",
+    "run_stages",
 ]

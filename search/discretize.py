@@ -36,7 +36,7 @@ def discretize(
     space: Space,
     mix: Mapping[str, np.ndarray],
     *,
-    threshold: float = -np.inf,
+    threshold: float | None = None,
     limits: Sequence[Limit] = (),
 ) -> Genotype:
     """The genotype of the largest mixing weights (arXiv:1806.09055, section 2.4).
@@ -46,14 +46,14 @@ def discretize(
     the sum of the weights chosen in all cells as large as it can be. Under limits it is the largest
     of those that respect them, found exactly, by integer programming.
 
-    Of these edges those stay whose weight reaches the threshold (arXiv:1911.12126). Nodes that none
+    Of these edges those stay whose weight reaches a threshold (arXiv:1911.12126). Nodes that none
     enters any more are left out, with the edges that leave them; if this leaves no node of a cell,
     the threshold does not count for it. The output of a cell is the concatenation of its nodes.
 
     Args:
         space: that the weights belong to.
         mix: mixing weights [edges, primitives] by cell kind.
-        threshold: least weight of an edge.
+        threshold: least weight of an edge, if any.
         limits: to respect.
 
     Raises:
@@ -66,8 +66,10 @@ def discretize(
         chosen = _strongest_within(space, weights, limits)
     cells = {}
     for kind, cell in space.cells.items():
-        kept = _cell(cell, chosen[kind] & (weights[kind] >= threshold))
-        cells[kind] = kept if kept.nodes else _cell(cell, chosen[kind])
+        cells[kind] = _cell(cell, chosen[kind])
+        if threshold is not None:
+            kept = _cell(cell, chosen[kind] & (weights[kind] >= threshold))
+            cells[kind] = kept if kept.nodes else cells[kind]
     return Genotype(cells)
 
 

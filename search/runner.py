@@ -102,8 +102,8 @@ def run_many(
     Args:
         keys: S JAX random keys.
         space, images, labels, config, augmentation, statistics, limits, folder, progress: as for
-            ``run``. The folder gets the genotype of the search whose last epoch classified the validation
-            half best, and of each search, ``genotype_<number>.json``.
+            ``run``. The folder gets the genotype of the search whose last epoch classified the
+            validation half best, and of each search, ``genotype_<number>.json``.
 
     Returns:
         S results, in the order of the keys.

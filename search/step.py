@@ -68,8 +68,8 @@ class Config:
     """One in so many channels goes through the mixed operations, the others past them."""
     skip_dropout: float = 0.0
     """Dropout on skip connections at the start; falls over the search."""
-    threshold: float = 0.0
-    """Least mixing weight of an edge of the genotype."""
+    threshold: float | None = None
+    """Least mixing weight of an edge of the genotype, if any."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
@@ -86,9 +86,8 @@ class Config:
         for name in ("alpha_warmup", "penalty_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
-        for name in ("skip_dropout", "threshold"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1)")
+        if not 0 <= self.skip_dropout < 1:
+            raise ValueError(f"skip_dropout={self.skip_dropout!r}; allowed is a number in [0, 1)")
 
 
 Batch = tuple[jax.Array, jax.Array]

@@ -128,6 +128,12 @@ def files(tmp_path):
         (["search", "--search.channels", "0"], "channels=0; allowed is a positive int"),
         (["search", "--seeds", "0"], "seeds=0; allowed is a positive int"),
         (["search", "--search.epochs", "-1"], "epochs=-1; allowed is a positive int"),
+        (["search", "--search.relaxation", "hard"], "relaxation='hard'; allowed are softmax,"),
+        (["search", "--search.partial", "3"], "partial=3; allowed are divisors of channels=8"),
+        (["search", "--space", "s5"], "space='s5'; allowed are darts, darts_without_none, s1"),
+        (["search", "--max-parameters", "9"], "parameters=9 for 16 channels and 3 layers"),
+        (["search", "--preset", "pdarts", "--seeds", "2"], "seeds=2; allowed is 1 for a search in"),
+        (["search", "--stages.layers", "5"], "primitives=() and skip_dropout=(); allowed are as"),
         (["search", "--search.batch-size", "900"], "batch_size=900; allowed are 1 to 718"),
         (
             ["search", "--data", "small.npz", "--search.batch-size", "2"],

@@ -7,7 +7,7 @@ import pytest
 from experiments.report import write_report
 from jaxcv.genotype import published
 
-PRIMITIVES = ("none", "skip_connect", "sep_conv_3x3")
+PRIMITIVES = {"normal": ("none", "skip_connect", "sep_conv_3x3")}
 SEARCH = [
     {
         "epoch": epoch,

@@ -11,7 +11,7 @@ from flax import nnx
 
 import search
 from jaxcv.analysis import count_parameters
-from search import relaxation
+from search.relaxation import softmax
 from search.space import PRIMITIVES, CellSpace, Space
 from search.supernet import SearchCell, SearchNetwork
 
@@ -45,14 +45,14 @@ def test_the_search_network_has_the_published_number_of_parameters():
 def test_softmax_is_over_the_primitives_of_an_edge():
     space = Space({"normal": MIXED})
     alphas = space.init_alphas(jax.random.key(0))
-    mix = relaxation.softmax(space)(alphas, jax.random.key(1), jnp.int32(0))["normal"]
+    mix = softmax(space).relax(alphas, jax.random.key(1), jnp.float32(0))["normal"]
     for edge, names in enumerate(MIXED.primitives):
         columns = [MIXED.vocabulary.index(name) for name in names]
         expected = np.exp(np.asarray(alphas["normal"])[edge, columns].astype(float))
         np.testing.assert_allclose(mix[edge, jnp.array(columns)], expected / expected.sum(), 1e-5)
         assert float(mix[edge].sum()) == pytest.approx(1)
     gradient = jax.grad(
-        lambda a: relaxation.softmax(space)({"normal": a}, None, 0)["normal"][0, 0]
+        lambda a: softmax(space).relax({"normal": a}, None, 0)["normal"][0, 0]
     )(alphas["normal"])
     assert np.isfinite(gradient).all()
 

@@ -67,7 +67,7 @@ def compare(make, theirs, size=SIZE, channels=CHANNELS):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"noise"}))
 def test_discovered_form(name, stride):
     compare(
         functools.partial(create_operation, name, CHANNELS, stride),
