@@ -88,7 +88,8 @@ PUBLISHED = {
             partial=4,
         )
     ),
-    # arXiv:1904.12760, github.com/chenxin061/pdarts: train_search.py, as its README calls it.
+    # arXiv:1904.12760, github.com/chenxin061/pdarts: train_search.py, as its README calls it. There
+    # the architecture gradient is clipped too, to a norm of 5.
     "pdarts": Published(
         Config(
             epochs=25,

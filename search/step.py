@@ -48,14 +48,6 @@ class Config:
     """Of the weights, added to their gradient."""
     clip: float = 5.0
     """Largest norm of the weights' gradient."""
-    alpha_learning_rate: float = 3e-4
-    """Of the architecture weights (Adam)."""
-    alpha_beta1: float = 0.5
-    """Decay of the architecture gradients' mean."""
-    alpha_beta2: float = 0.999
-    """Decay of their squares' mean."""
-    alpha_weight_decay: float = 1e-3
-    """Of the architecture weights, added to their gradient."""
     alpha_warmup: int = 0
     """Epochs at the start in which the architecture weights stay as they are."""
     relaxation: str = "softmax"
@@ -70,15 +62,28 @@ class Config:
     """Dropout on skip connections at the start; falls over the search."""
     threshold: float | None = None
     """Least mixing weight of an edge of the genotype, if any."""
+    alpha_learning_rate: float = 3e-4
+    """Of the architecture weights (Adam)."""
+    alpha_beta1: float = 0.5
+    """Decay of the architecture gradients' mean."""
+    alpha_beta2: float = 0.999
+    """Decay of their squares' mean."""
+    alpha_weight_decay: float = 1e-3
+    """Of the architecture weights, added to their gradient."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
     def __post_init__(self) -> None:
-        sizes = ("channels", "layers", "epochs", "batch_size", "partial")
-        positive(**{name: getattr(self, name) for name in sizes})
+        positive(
+            **{name: getattr(self, name) for name in ("channels", "layers", "epochs", "batch_size")}
+        )
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        self._check_relaxation()
+
+    def _check_relaxation(self) -> None:
+        positive(partial=self.partial)
         if self.relaxation not in RELAXATIONS:
             raise ValueError(
                 f"relaxation={self.relaxation!r}; allowed are {', '.join(RELAXATIONS)}"

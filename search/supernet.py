@@ -7,6 +7,8 @@ the identity) and is therefore the same on all these edges, go into one fused fu
 weights, images and mixing weights.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -113,7 +115,10 @@ class MixedEdges(nnx.Module):
         key: jax.Array | None,
         skip_dropout: jax.Array | None,
     ) -> list[jax.Array]:
-        keys = [None if key is None else jax.random.fold_in(key, edge) for edge in range(len(mix))]
+        def on_each_edge(draw: Callable[[jax.Array | None], jax.Array]) -> list[jax.Array]:
+            keys = (None if key is None else jax.random.fold_in(key, e) for e in range(len(mix)))
+            return list(map(draw, keys))
+
         shared, normalized, shared_columns = [], [], []
         branches, kernels, branch_columns = [], [], []
         others: list[tuple[int, jax.Array | list[jax.Array]]] = []
@@ -126,10 +131,11 @@ class MixedEdges(nnx.Module):
                 kernels.append([(a.kernel[...], b.kernel[...]) for a, b in pairs])
                 branch_columns.append(column)
             elif isinstance(operation, Noise):
-                others.append((column, [operation(x, key=each) for each in keys]))
+                y = on_each_edge(lambda key, noise=operation: noise(x, key=key))
+                others.append((column, y))
             elif isinstance(operation, Identity) and key is not None and skip_dropout is not None:
-                dropped = [functional.dropout(each, x, skip_dropout) for each in keys]
-                others.append((column, dropped))
+                y = on_each_edge(lambda key: functional.dropout(key, x, skip_dropout))
+                others.append((column, y))
             elif isinstance(operation, Identity | Pool):
                 shared.append(operation(x))
                 # Without a batch norm a pool, the one primitive whose scale is that of its input,
