@@ -11,7 +11,7 @@ import numpy as np
 from experiments.environment import environment
 from experiments.page import picture, settings_table, write_page
 from jaxcv.genotype import Genotype
-from search.plot import draw_cell, draw_curves, draw_weights
+from search.plot import draw_cell, draw_curves, draw_watch, draw_weights
 
 
 def write_report(
@@ -67,6 +67,9 @@ def write_report(
     if rows:
         body.append("<h2>Curves</h2>")
         body.append(picture(folder, "curves", "loss and accuracy", draw_curves(rows)))
+        if any("entropy" in row for row in rows):
+            body.append("<h2>Signs of a collapse</h2>")
+            body.append(picture(folder, "watch", "signs of a collapse", draw_watch(rows)))
     mixes = [row["mix"] for row in rows if row.get("mix")]
     if mixes:
         body.append("<h2>Mixing weights</h2>")

@@ -73,6 +73,15 @@ def discretize(
     return Genotype(cells)
 
 
+def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Mixing weights [edges, primitives] by cell kind that make the supernet the network of
+    ``discretize(space, mix)``: 1 for what stays, 0 for the rest."""
+    return {
+        kind: _strongest(cell, _candidates(kind, cell, mix)).astype(np.float32)
+        for kind, cell in space.cells.items()
+    }
+
+
 def random_genotype(space: Space, key: jax.Array) -> Genotype:
     """A genotype drawn uniformly: the edges that stay, and the primitive of each, "none" apart."""
     mix = {

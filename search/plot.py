@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxcv.training.run import write_atomically
 from search.cell_picture import draw_cell, operation_colors, operation_label, state_label
 
-__all__ = ["draw_cell", "draw_curves", "draw_weights", "save", "to_svg"]
+__all__ = ["draw_cell", "draw_curves", "draw_watch", "draw_weights", "save", "to_svg"]
 
 _SPLITS = {"": "#0072b2", "valid": "#d55e00", "test": "#009e73"}
 _STYLES = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))
@@ -128,6 +128,55 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
             axes.legend(frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, size=12, weight="bold")
+    return figure
+
+
+def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """What a search collapses by, over the epochs: the largest eigenvalue of the architecture
+    Hessian, the skip connections of the normal cell, the entropy of an edge's mixing weights, and
+    the supernet's accuracy as it is and discretized, on the half held out.
+
+    Args:
+        rows: of ``metrics.jsonl``; what none of them has is left out.
+
+    Raises:
+        ValueError: for rows in which nothing of this was measured.
+    """
+    panels = [
+        (title, {name: scale for name in names if any(name in row for row in rows)})
+        for title, names, scale in (
+            ("largest eigenvalue", ("eigenvalue",), 1),
+            ("skip connections", ("skip_connections",), 1),
+            ("entropy (nats)", ("entropy",), 1),
+            ("accuracy (%)", ("valid_accuracy", "discretized_accuracy"), 100),
+        )
+    ]
+    panels = [(title, names) for title, names in panels if names]
+    if not panels:
+        raise ValueError("rows have nothing that was watched; allowed are those of a search")
+    figure = Figure((2.8 * len(panels), 2.9), facecolor="white", layout="constrained")
+    for axes, (title, names) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        for (name, scale), color in zip(names.items(), _SPLITS.values(), strict=False):
+            points = [(row["epoch"], scale * row[name]) for row in rows if name in row]
+            axes.plot(
+                *zip(*points, strict=True),
+                color=color,
+                marker="o",
+                markersize=3,
+                linewidth=1.6,
+                label={"valid_accuracy": "supernet", "discretized_accuracy": "discretized"}.get(
+                    name
+                ),
+            )
+        axes.set_title(title, size=11, loc="left")
+        axes.set_xlabel("epoch", size=10)
+        _tidy(axes, len(rows))
+        if title == "skip connections":
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(names) > 1:
+            axes.legend(frameon=False, fontsize=9)
     return figure
 
 

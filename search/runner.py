@@ -1,7 +1,7 @@
 """A whole search, or several, as one call: halves, epochs, discretization."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,8 @@ from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
 from jaxcv.training.randomness import Keys
 from jaxcv.training.run import Run, write_atomically
-from search.discretize import Limit, discretize
+from search import watch
+from search.discretize import Limit, discretize, strongest
 from search.space import Space
 from search.step import Config, Images, SearchState, build
 
@@ -23,7 +24,7 @@ class Result(NamedTuple):
     """What a search gives back.
 
     Attributes:
-        genotype: the discrete architecture.
+        genotype: the discrete architecture, after an early stop that of before the growth.
         alphas: architecture weights [edges, primitives] by cell kind, and others that the
             relaxation has.
         history: a row of metrics for each epoch; ``mix`` holds the mixing weights after it.
@@ -157,12 +158,39 @@ def _run(
     )
     history: list[dict[str, Any]] = []
 
+    def each_of(tree: Any) -> list[Any]:
+        """Of what all searches share an array of, the part of each."""
+        if not several:
+            return [tree]
+        return [jax.tree.map(lambda array, n=n: array[n], tree) for n in range(key.size)]
+
     def end_epoch(state: SearchState) -> dict[str, Any]:
         mix = jax.device_get(search.mix(state))
+        mixes = each_of(mix)
+        watched: dict[str, list[Any]] = {
+            "entropy": [watch.entropy(own) for own in mixes],
+            "skip_connections": [
+                watch.skip_connections(discretize(space, own))["normal"] for own in mixes
+            ],
+        }
+        epoch = int(state.step) // search.steps_per_epoch
+        if config.watch_every and epoch % config.watch_every == 0:
+            kept = [strongest(space, own) for own in mixes]
+            together = jax.tree.map(lambda *a: np.stack(a), *kept) if several else kept[0]
+            shares = search.valid_accuracy(state, data, together)
+            watched["discretized_accuracy"] = np.atleast_1d(shares).tolist()
+            watched["eigenvalue"] = np.atleast_1d(search.eigenvalue(state, data)).tolist()
         return {
             "learning_rate": float(search.learning_rate(state.step - 1)),
             "mix": {kind: np.round(w.astype(float), 6).tolist() for kind, w in mix.items()},
+            **(watched if several else {name: own for name, (own,) in watched.items()}),
         }
+
+    def stopped(rows: Sequence[Mapping[str, Any]]) -> bool:
+        return all(
+            _before_growth([_row_of(row, n) for row in rows] if several else rows)
+            for n in range(key.size)
+        )
 
     def log(row: dict[str, Any]) -> None:
         history.append(row)
@@ -178,17 +206,17 @@ def _run(
         description="search",
         run=folder,
         log=log,
+        stop=stopped if config.early_stop else lambda rows: False,
         progress=progress,
     )
     if folder is not None:
         history = folder.rows  # those of before a resume too
-    found = jax.device_get((search.mix(state), state.alphas, state.weights))
-    if not several:
-        found = jax.tree.map(lambda array: array[None], found)
+    found = each_of(jax.device_get((search.mix(state), state.alphas, state.weights)))
     results = []
-    for number in range(key.size):
-        mix, alphas, weights = jax.tree.map(lambda array, n=number: array[n], found)
+    for number, (mix, alphas, weights) in enumerate(found):
         rows = [_row_of(row, number) for row in history] if several else history
+        if config.early_stop and (row := _before_growth(rows)):
+            mix = {kind: np.asarray(weights) for kind, weights in row["mix"].items()}
         genotype = discretize(space, mix, threshold=config.threshold, limits=limits)
         results.append(Result(genotype, alphas, rows, weights))
     if folder is not None:
@@ -198,7 +226,17 @@ def _run(
     return results
 
 
-def _row_of(row: dict[str, Any], number: int) -> dict[str, Any]:
+def _before_growth(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row after which the eigenvalue grew as before a collapse, if there is one."""
+    watched = [row for row in rows if "eigenvalue" in row]
+    found = watch.growth(
+        [row["eigenvalue"] for row in watched],
+        first=sum(row["epoch"] < watch.FIRST_EPOCH for row in watched),
+    )
+    return None if found is None else watched[found]
+
+
+def _row_of(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     """One search's part of a row of metrics of several."""
     own = {name: value[number] for name, value in row.items() if isinstance(value, list)}
     mix = {kind: values[number] for kind, values in row["mix"].items()}

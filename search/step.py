@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxcv.data import Augmentation, augment, epoch_order, random_batch
+from jaxcv.data import Augmentation, augment, epoch_order, normalize, random_batch
 from jaxcv.functional._arguments import positive
 from jaxcv.models.network import check_images
 from jaxcv.models.skeleton import CIFAR, least_size
@@ -20,7 +20,7 @@ from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
 from jaxcv.training.randomness import Keys
 from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
-from search import bilevel
+from search import bilevel, watch
 from search.relaxation import RELAXATIONS
 from search.space import Alphas, Mix, Space
 from search.supernet import SearchNetwork
@@ -70,6 +70,12 @@ class Config:
     """Decay of their squares' mean."""
     alpha_weight_decay: float = 1e-3
     """Of the architecture weights, added to their gradient."""
+    watch_every: int = 0
+    """Epochs between looks at what a search collapses by: the largest eigenvalue of the validation
+    loss's Hessian in the architecture weights, and the discretized supernet's accuracy; 0 for
+    none."""
+    early_stop: bool = False
+    """Whether to stop where that eigenvalue grows as before a collapse (arXiv:1909.09656)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
@@ -80,6 +86,10 @@ class Config:
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        if self.watch_every < 0:
+            raise ValueError(f"watch_every={self.watch_every!r}; allowed is at least 0")
+        if self.early_stop and not self.watch_every:
+            raise ValueError("early_stop=True with watch_every=0; allowed is with at least 1")
         self._check_relaxation()
 
     def _check_relaxation(self) -> None:
@@ -132,6 +142,12 @@ class Search(NamedTuple):
     """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
     mix: Callable[[SearchState], Mix]
     """The mixing weights that a state stands for, those to discretize."""
+    eigenvalue: Callable[[SearchState, Images], jax.Array]
+    """The largest eigenvalue of the Hessian of a validation batch's loss in the architecture
+    weights, at the mixing weights that they stand for."""
+    valid_accuracy: Callable[[SearchState, Images, Any], jax.Array]
+    """Of the supernet under any mixing weights, a fraction of the second half, without the images
+    that fill no batch."""
     learning_rate: optax.Schedule
     steps_per_epoch: int
 
@@ -296,11 +312,38 @@ def build(
     def mix(key: jax.Array, state: SearchState) -> Mix:
         return relaxation.decode(state.alphas)
 
+    def eigenvalue(key: jax.Array, state: SearchState, data: Images) -> jax.Array:
+        keys, step = Keys(key), state.step
+        rows = random_batch(keys("watch rows", step), data.valid.size, config.batch_size)
+        images, labels = batch(data, data.valid[rows], keys("watch images", step))
+        network = nnx.merge(graph, state.weights)
+
+        def loss(alphas: Alphas) -> jax.Array:
+            logits = network(images, relaxation.decode(alphas), key=keys("watch network", step))
+            return cross_entropy(logits, labels)
+
+        return watch.largest_eigenvalue(loss, state.alphas, keys("watch", step))
+
+    def valid_accuracy(key: jax.Array, state: SearchState, data: Images, mix: Mix) -> jax.Array:
+        batches = data.valid.size // config.batch_size
+        rows = data.valid[: batches * config.batch_size].reshape(batches, -1)
+        noise = Keys(key)("watch network", state.step)
+
+        def share(rows: jax.Array) -> jax.Array:
+            images, labels = shard_batch(
+                (normalize(data.images[rows], mean, std), data.labels[rows]), mesh
+            )
+            return accuracy(nnx.merge(graph, state.weights)(images, mix, key=noise), labels)
+
+        return lax.map(share, rows).mean()
+
     return Search(
         init_all,
         jax.jit(over_searches(update, (each, 0, 0), each)),
         jax.jit(over_searches(advance, (each, halves, None), each), donate_argnums=0),
         jax.jit(over_searches(mix, (each,), 0)),
+        jax.jit(over_searches(eigenvalue, (each, halves), 0)),
+        jax.jit(over_searches(valid_accuracy, (each, halves, 0), 0)),
         schedule,
         steps_per_epoch,
     )

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -53,6 +53,7 @@ def fit(
     description: str,
     run: Run | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda rows: False,
     progress: bool = True,
 ) -> S:
     """Takes a state through all its epochs, from the start or from the run's last checkpoint.
@@ -68,6 +69,7 @@ def fit(
         description: what the progress bar says.
         run: where metrics and checkpoints go, if anywhere.
         log: called with each epoch's row of metrics.
+        stop: of the rows so far, whether to end before all epochs are done.
         progress: whether to show a progress bar.
 
     Returns:
@@ -85,6 +87,8 @@ def fit(
         run.begin()
         run.rewind(step)
         checkpoint.clear_after(folder, None if found is None else step)
+
+    rows = [] if run is None else list(run.rows)
 
     def check(finite: bool, what: str) -> None:
         if not finite:
@@ -114,7 +118,7 @@ def fit(
         save()
         saved = epoch_start = time.monotonic()
         chunk, counted = 1, 0
-        while step < total:
+        while step < total and not (step % steps_per_epoch == 0 and stop(rows)):
             if interrupted():
                 save()
                 raise KeyboardInterrupt(f"stopped after step {step} of {total}")
@@ -144,6 +148,7 @@ def fit(
                     **end_epoch(state),
                 }
                 epoch_start, counted = time.monotonic(), 0
+                rows.append(row)
                 if run is not None:
                     run.log(row)
                 if log is not None:

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from jaxcv.genotype import Cell, Output, published
 from search.cell_picture import operation_label, state_label
-from search.plot import draw_cell, draw_curves, draw_weights, save, to_svg
+from search.plot import draw_cell, draw_curves, draw_watch, draw_weights, save, to_svg
 
 PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")
 UNUSUAL = {
@@ -176,3 +176,23 @@ def test_save_writes_svg_and_png(tmp_path):
     assert (tmp_path / "cell.normal.svg").read_text(encoding="utf-8") == to_svg(figure)
     height, width, _ = imread(tmp_path / "cell.normal.png").shape
     assert width / height == pytest.approx(figure.get_figwidth() / figure.get_figheight(), rel=0.01)
+
+
+def test_signs_of_a_collapse_are_drawn_where_they_were_measured():
+    rows = [
+        {"epoch": 1, "entropy": 2.0, "skip_connections": 1, "valid_accuracy": 0.5},
+        {"epoch": 2, "entropy": 1.5, "skip_connections": 3, "valid_accuracy": 0.6}
+        | {"eigenvalue": 0.25, "discretized_accuracy": 0.3},
+    ]
+    drawn = {
+        axes.get_title(loc="left"): [line.get_xydata().tolist() for line in axes.get_lines()]
+        for axes in draw_watch(rows).axes
+    }
+    assert drawn == {
+        "largest eigenvalue": [[[2, 0.25]]],
+        "skip connections": [[[1, 1], [2, 3]]],
+        "entropy (nats)": [[[1, 2], [2, 1.5]]],
+        "accuracy (%)": [[[1, 50], [2, 60]], [[2, 30]]],
+    }
+    with pytest.raises(ValueError, match="nothing that was watched"):
+        draw_watch([{"epoch": 1}])
