@@ -18,10 +18,7 @@ from search.space import CellSpace, Space
 def small(space):
     """The space of the first node."""
     return Space(
-        {
-            kind: CellSpace(cell.edges[:2], cell.primitives[:2])
-            for kind, cell in space.cells.items()
-        }
+        {kind: CellSpace(cell.edges[:2], cell.primitives[:2]) for kind, cell in space.cells.items()}
     )
 
 
@@ -30,13 +27,13 @@ def images():
     return random.integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 4
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
 def stop(row):
     if row["epoch"] == 2:
-        raise Stopped
+        raise StoppedError
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -63,7 +60,7 @@ def test_preset(name, tmp_path):
         arguments, run = (*arguments, stages), search.run_stages
     whole = run(*arguments, progress=False)
     folder = Run.create(tmp_path / "run", "search", {})
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run(*arguments, folder=folder, progress=False, on_epoch=stop)
     resumed = run(*arguments, folder=Run.open(folder.path, "search"), progress=False)
 
