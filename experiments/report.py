@@ -21,7 +21,7 @@ def write_report(
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     genotype: Genotype | None = None,
-    primitives: Mapping[str, Sequence[str]] = {},  # noqa: B006 (never changed)
+    primitives: Mapping[str, Sequence[str]] = {},
     results: Sequence[Mapping[str, Any]] = (),
     notes: str = "",
     finished: bool = True,

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
-from jaxcv.genotype import Cell, Genotype, Output
+from jaxcv.genotype import Cell, Edge, Genotype, Output
 from search.space import CellSpace, Space
 
 
@@ -129,7 +129,8 @@ def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) 
     def row(values: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.concatenate([values[kind][mask] for kind, mask in candidates.items()])
 
-    rows, lower, upper = [], [], []
+    rows: list[np.ndarray] = []
+    bounds: list[tuple[float, float]] = []
     for kind, cell in space.cells.items():
         for incoming in _incoming(cell):
             for edges, least, most in [
@@ -139,34 +140,32 @@ def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) 
                 values = {other: np.zeros(mask.shape) for other, mask in candidates.items()}
                 values[kind][edges] = 1
                 rows.append(row(values))
-                lower.append(least)
-                upper.append(most)
+                bounds.append((least, most))
     for limit in limits:
         rows.append(row(limit.costs))
-        lower.append(-np.inf)
-        upper.append(limit.most)
+        bounds.append((-np.inf, limit.most))
     found = milp(
         -row(weights),
         integrality=1,
         bounds=(0, 1),
-        constraints=LinearConstraint(np.array(rows), lower, upper),
+        constraints=LinearConstraint(np.array(rows), *np.transpose(bounds)),
         options={"mip_rel_gap": 0},
     )
     if found.x is None:
         asked = ", ".join(f"{limit.name} of {limit.most:,.0f}" for limit in limits)
         raise ValueError(f"limits of {asked} at most; allowed are those that a genotype can meet")
-    chosen, start = {}, 0
-    for kind, mask in candidates.items():
-        chosen[kind] = np.zeros(mask.shape, bool)
-        chosen[kind][mask] = found.x[start : start + mask.sum()] > 0.5
-        start += mask.sum()
+    ends = np.cumsum([mask.sum() for mask in candidates.values()])
+    parts = np.split(found.x > 0.5, ends[:-1])
+    chosen = {kind: np.zeros(mask.shape, bool) for kind, mask in candidates.items()}
+    for (kind, mask), part in zip(candidates.items(), parts, strict=True):
+        chosen[kind][mask] = part
     return chosen
 
 
 def _cell(cell: CellSpace, chosen: np.ndarray) -> Cell:
     """The cell of what is chosen, nodes without edges left out."""
     states = {0: 0, 1: 1}
-    nodes = []
+    nodes: list[tuple[Edge, ...]] = []
     for number, incoming in enumerate(_incoming(cell), 2):
         edges = []
         for edge in incoming:

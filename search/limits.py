@@ -71,8 +71,8 @@ def network_limits(
     Raises:
         ValueError: for limits that no network of the space respects.
     """
-    asked = {"parameters": parameters, "multiply_adds": multiply_adds}
-    asked = {name: most for name, most in asked.items() if most is not None}
+    pairs = zip(_COUNTS, (parameters, multiply_adds), strict=True)
+    asked = {name: most for name, most in pairs if most is not None}
     if not asked:
         return ()
     place_costs = _edge_costs(space, skeleton, channels, layers, image_shape)

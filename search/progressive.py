@@ -1,6 +1,7 @@
 """Searches in stages, from many primitives in a shallow network to few in a deep one (P-DARTS,
 arXiv:1904.12760)."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,24 +84,19 @@ def run_stages(
     if folder is not None:
         folder.begin()
         folder.rewind(0)
-    mix = {kind: np.where(cell.allowed, 0.0, _GONE) for kind, cell in space.cells.items()}
+    mix: Mapping[str, np.ndarray] = {
+        kind: np.where(cell.allowed, 0.0, _GONE) for kind, cell in space.cells.items()
+    }
     history: list[dict[str, Any]] = []
     for number, (layers, primitives, skip_dropout) in enumerate(
         zip(stages.layers, stages.primitives, stages.skip_dropout, strict=True), 1
     ):
         narrow = shrink(space, mix, primitives)
         before = history[-1] if history else {"epoch": 0, "step": 0}
+        counted_on = functools.partial(_counted_on, space, narrow, before)
 
-        def counted_on(
-            row: dict[str, Any], narrow: Space = narrow, before: dict[str, Any] = before
-        ) -> dict[str, Any]:
-            mix = _widened(space, narrow, row["mix"], 0.0)
-            return {
-                **row,
-                "epoch": before["epoch"] + row["epoch"],
-                "step": before["step"] + row["step"],
-                "mix": {kind: weights.tolist() for kind, weights in mix.items()},
-            }
+        def report(row: dict[str, Any], of: Any = counted_on) -> None:
+            on_epoch(of(row))
 
         own = replace(config, layers=layers, skip_dropout=skip_dropout)
         result = run(
@@ -110,14 +106,14 @@ def run_stages(
             own,
             jax.random.fold_in(key, number),
             folder=None if folder is None else _open(folder, number),
-            on_epoch=lambda row, counted_on=counted_on: on_epoch(counted_on(row)),
+            on_epoch=report,
             **settings,
         )
         for row in map(counted_on, result.history):
             history.append(row)
             if folder is not None:
                 folder.log(row)
-        last = jax.device_get(RELAXATIONS[own.relaxation](narrow).decode(result.alphas))
+        last = jax.device_get(RELAXATIONS[own.relaxation](narrow).decode(result.alphas))  # type: ignore[arg-type]
         mix = _widened(space, narrow, last, _GONE)
     skips = Limit("skip connections", _skips(space), stages.skips)
     # Primitives that are gone come back only if the limits cannot be met without them.
@@ -125,6 +121,19 @@ def run_stages(
     if folder is not None:
         write_atomically(folder.path / "genotype.json", genotype.to_json())
     return result._replace(genotype=genotype, history=history)
+
+
+def _counted_on(
+    space: Space, narrow: Space, before: Mapping[str, Any], row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of a stage as one of the whole search, which had come to the row before."""
+    mix = _widened(space, narrow, row["mix"], 0.0)
+    return {
+        **row,
+        "epoch": before["epoch"] + row["epoch"],
+        "step": before["step"] + row["step"],
+        "mix": {kind: weights.tolist() for kind, weights in mix.items()},
+    }
 
 
 def shrink(space: Space, mix: Mapping[str, np.ndarray], primitives: int) -> Space:

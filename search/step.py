@@ -48,8 +48,6 @@ class Config:
     """Of the weights, added to their gradient."""
     clip: float = 5.0
     """Largest norm of the weights' gradient."""
-    alpha_warmup: int = 0
-    """Epochs at the start in which the architecture weights stay as they are."""
     relaxation: str = "softmax"
     """How architecture weights become mixing weights: softmax, gumbel, dirichlet, sigmoid or
     edge_softmax."""
@@ -62,6 +60,8 @@ class Config:
     """Dropout on skip connections at the start; falls over the search."""
     threshold: float | None = None
     """Least mixing weight of an edge of the genotype, if any."""
+    alpha_warmup: int = 0
+    """Epochs at the start in which the architecture weights stay as they are."""
     alpha_learning_rate: float = 3e-4
     """Of the architecture weights (Adam)."""
     alpha_beta1: float = 0.5

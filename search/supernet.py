@@ -7,7 +7,7 @@ the identity) and is therefore the same on all these edges, go into one fused fu
 weights, images and mixing weights.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,11 @@ def _stage(depthwise: Conv2d) -> Stage:
     stride, padding, dilation = depthwise.stride, depthwise.padding, depthwise.dilation
     assert isinstance(stride, int) and isinstance(padding, int) and isinstance(dilation, int)
     return Stage(stride, padding, dilation)
+
+
+def _split(key: jax.Array | None, number: int) -> list[Any]:
+    """So many keys, or nothing so many times."""
+    return [None] * number if key is None else list(jax.random.split(key, number))
 
 
 class MixedEdges(nnx.Module):
@@ -115,10 +120,6 @@ class MixedEdges(nnx.Module):
         key: jax.Array | None,
         skip_dropout: jax.Array | None,
     ) -> list[jax.Array]:
-        def on_each_edge(draw: Callable[[jax.Array | None], jax.Array]) -> list[jax.Array]:
-            keys = (None if key is None else jax.random.fold_in(key, e) for e in range(len(mix)))
-            return list(map(draw, keys))
-
         shared, normalized, shared_columns = [], [], []
         branches, kernels, branch_columns = [], [], []
         others: list[tuple[int, jax.Array | list[jax.Array]]] = []
@@ -131,11 +132,10 @@ class MixedEdges(nnx.Module):
                 kernels.append([(a.kernel[...], b.kernel[...]) for a, b in pairs])
                 branch_columns.append(column)
             elif isinstance(operation, Noise):
-                y = on_each_edge(lambda key, noise=operation: noise(x, key=key))
-                others.append((column, y))
+                others.append((column, [operation(x, key=own) for own in _split(key, len(mix))]))
             elif isinstance(operation, Identity) and key is not None and skip_dropout is not None:
-                y = on_each_edge(lambda key: functional.dropout(key, x, skip_dropout))
-                others.append((column, y))
+                keys = _split(key, len(mix))
+                others.append((column, [functional.dropout(own, x, skip_dropout) for own in keys]))
             elif isinstance(operation, Identity | Pool):
                 shared.append(operation(x))
                 # Without a batch norm a pool, the one primitive whose scale is that of its input,

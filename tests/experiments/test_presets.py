@@ -18,10 +18,7 @@ from search.space import CellSpace, Space
 def small(space):
     """The space of the first node."""
     return Space(
-        {
-            kind: CellSpace(cell.edges[:2], cell.primitives[:2])
-            for kind, cell in space.cells.items()
-        }
+        {kind: CellSpace(cell.edges[:2], cell.primitives[:2]) for kind, cell in space.cells.items()}
     )
 
 
@@ -30,13 +27,13 @@ def images():
     return random.integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 4
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
 def stop(row):
     if row["epoch"] == 2:
-        raise Stopped
+        raise StoppedError
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -61,20 +58,18 @@ def test_preset(name, tmp_path):
             skip_dropout=options.stages.skip_dropout[:2],
         )
         arguments, run = (*arguments, stages), search.run_stages
-    whole = run(*arguments, progress=False)
     folder = Run.create(tmp_path / "run", "search", {})
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run(*arguments, folder=folder, progress=False, on_epoch=stop)
-    resumed = run(*arguments, folder=Run.open(folder.path, "search"), progress=False)
+    found = run(*arguments, folder=Run.open(folder.path, "search"), progress=False)
 
-    assert len(resumed.history) == len(whole.history) >= 3
-    for found in (whole, resumed):
-        moved = found.alphas["reduce"]
-        assert np.isfinite(moved).all() and np.abs(moved).max() > 1e-4
-    for kind in whole.alphas:
-        np.testing.assert_array_equal(resumed.alphas[kind], whole.alphas[kind])
-    assert resumed.genotype == whole.genotype
-    assert Genotype.from_json((folder.path / "genotype.json").read_text()) == whole.genotype
+    stages = max(1, len(options.stages.layers[:2]))
+    assert [row["epoch"] for row in found.history] == list(range(1, 3 * stages + 1))
+    assert all(np.isfinite(row["valid_loss"]) for row in found.history)
+    assert np.isfinite(found.alphas["reduce"]).all()
+    first, last = (found.history[epoch]["mix"]["reduce"] for epoch in (0, -1))
+    assert first != last
+    assert Genotype.from_json((folder.path / "genotype.json").read_text()) == found.genotype
 
 
 def test_published_settings_differ_from_each_other_and_from_the_defaults():

@@ -18,7 +18,9 @@ NETWORK = (CIFAR, 4, 3, 10, (8, 6, 3))
 
 
 def test_edge_weights_count_in_the_choice_of_edges():
-    cell = CellSpace(((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)), (("skip_connect", "sep_conv_3x3"),) * 5)
+    cell = CellSpace(
+        ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)), (("skip_connect", "sep_conv_3x3"),) * 5
+    )
     space = Space({"normal": cell})
     alphas = {
         "normal": np.log([[3, 1], [1, 3], [9, 1], [1, 4], [1, 1]]),
@@ -68,12 +70,15 @@ def choices(cell):
                 for edges in itertools.combinations(incoming, cell.keep)
                 for columns in itertools.product(
                     *(
-                        [k for k, name in enumerate(cell.vocabulary)
-                         if cell.allowed[e, k] and name != "none"]
+                        [
+                            k
+                            for k, name in enumerate(cell.vocabulary)
+                            if cell.allowed[e, k] and name != "none"
+                        ]
                         for e in edges
                     )
                 )
-            ]  # fmt: skip
+            ]
         )
     return [sum(nodes, ()) for nodes in itertools.product(*by_node)]
 
@@ -89,17 +94,19 @@ def test_within_limits_the_heaviest_of_all_is_found(share):
         every = choices(space.cells["normal"])
         table = {
             kind: np.array(
-                [[sum(of[kind][e, k] for e, k in chosen) for of in (mix, *costs)]
-                 for chosen in every]
+                [
+                    [sum(of[kind][e, k] for e, k in chosen) for of in (mix, *costs)]
+                    for chosen in every
+                ]
             )
             for kind in space.cells
-        }  # fmt: skip
+        }
         pairs = (table["normal"][:, None] + table["reduce"]).reshape(-1, 3)
         # So that each bound, and both together, can be met.
         most = pairs[np.argmin(pairs[:, 1] + pairs[:, 2]), 1:]
         most = most + share * (pairs[:, 1:].max(0) - most)
         best = pairs[(pairs[:, 1:] <= most).all(1), 0].max()
-        limits = [Limit(f"cost {n}", c, m) for n, (c, m) in enumerate(zip(costs, most, strict=True))]
+        limits = [Limit("cost", *pair) for pair in zip(costs, most, strict=True)]
         found = discretize(space, mix, limits=limits)
         total = np.zeros(3)
         for kind, cell in space.cells.items():

@@ -106,8 +106,9 @@ def test_dropout_on_skip_connections():
 def test_dropout_falls_as_published():
     schedule = falling_by_epoch(0.4, 25, 10, steps_per_epoch=3)
     rates = [float(schedule(3 * epoch + epoch % 3)) for epoch in range(25)]
-    expected = [0.4 * (25 - e - 1) / 25 if e < 10 else 0.4 * np.exp(-(e - 10) * 0.2)
-                for e in range(25)]  # fmt: skip
+    expected = [
+        0.4 * (25 - e - 1) / 25 if e < 10 else 0.4 * np.exp(-(e - 10) * 0.2) for e in range(25)
+    ]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 

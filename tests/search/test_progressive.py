@@ -38,7 +38,7 @@ def test_edges_keep_their_heaviest_primitives():
     assert narrow["normal"].edges == cell.edges
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -52,7 +52,7 @@ def test_stages_go_on_from_each_other_and_resume(tmp_path, monkeypatch):
 
     def stop(row):
         if row["epoch"] == 4:
-            raise Stopped
+            raise StoppedError
 
     arguments = (SPACE, *images(), CONFIG, jax.random.key(0), STAGES)
     with monkeypatch.context() as patch:
@@ -75,7 +75,7 @@ def test_stages_go_on_from_each_other_and_resume(tmp_path, monkeypatch):
     assert all(name != "skip_connect" for name, _ in whole.genotype.cells["normal"].nodes[0])
 
     folder = Run.create(tmp_path / "run", "search", {})
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run_stages(*arguments, folder=folder, on_epoch=stop, progress=False)
     folder = Run.open(folder.path, "search")
     resumed = run_stages(*arguments, folder=folder, progress=False)

@@ -131,7 +131,7 @@ def concentrations(alpha):
 
 
 def test_dirichlet_has_the_moments_of_its_distribution():
-    alphas, count = weights(), 20_000
+    alphas, count = weights(), 8_000
     drawn = samples("dirichlet", alphas, count)
     for kind in SPACE.cells:
         found = np.asarray(drawn[kind])
@@ -141,12 +141,12 @@ def test_dirichlet_has_the_moments_of_its_distribution():
         variance = mean * (1 - mean) / (total + 1)
         np.testing.assert_allclose(RELAXATIONS["dirichlet"](SPACE).decode(alphas)[kind], mean)
         assert (np.abs(found.mean(0) - mean) <= 4 * np.sqrt(variance / count) + 1e-12).all()
-        np.testing.assert_allclose(found.var(0), variance, rtol=0.06, atol=1e-12)
+        np.testing.assert_allclose(found.var(0), variance, rtol=0.12, atol=1e-12)
 
 
 def test_dirichlet_goes_back_through_its_samples():
     """The derivative of a mean of samples is that of the expectation, E[x_0^2]."""
-    alphas, count = weights(), 20_000
+    alphas, count = weights(), 8_000
     relax = RELAXATIONS["dirichlet"](SPACE).relax
     column = CELL.vocabulary.index("skip_connect")
     keys = jax.random.split(jax.random.key(0), count)
@@ -166,7 +166,7 @@ def test_dirichlet_goes_back_through_its_samples():
         expected = (expectation(alpha + step) - expectation(alpha - step)) / 2e-5
         found = np.asarray(gradients[:, k])
         assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(count)
-        assert abs(expected) > 8 * found.std() / np.sqrt(count)
+        assert abs(expected) > 5 * found.std() / np.sqrt(count)
 
 
 def test_the_penalty_of_dirichlet_is_the_divergence_from_the_uniform_one():

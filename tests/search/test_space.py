@@ -51,9 +51,9 @@ def test_softmax_is_over_the_primitives_of_an_edge():
         expected = np.exp(np.asarray(alphas["normal"])[edge, columns].astype(float))
         np.testing.assert_allclose(mix[edge, jnp.array(columns)], expected / expected.sum(), 1e-5)
         assert float(mix[edge].sum()) == pytest.approx(1)
-    gradient = jax.grad(
-        lambda a: softmax(space).relax({"normal": a}, None, 0)["normal"][0, 0]
-    )(alphas["normal"])
+    gradient = jax.grad(lambda a: softmax(space).relax({"normal": a}, None, 0)["normal"][0, 0])(
+        alphas["normal"]
+    )
     assert np.isfinite(gradient).all()
 
 
