@@ -187,11 +187,7 @@ def _train(
         seed=options.seed,
         train=options.train,
     )
-    if (folder / "config.json").exists():
-        inner = Run.open(folder, "train")
-    else:
-        inner = train.create_run(own, genotype, dataset)
-    return {"name": name, **train.train_in(inner, own, genotype, dataset, name)}
+    return train.trained(own, genotype, dataset, name)
 
 
 def _report(

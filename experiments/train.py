@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -67,6 +68,18 @@ def create_run(options: Options, genotype: Genotype, dataset: data.Dataset) -> R
     return train.create_run(
         options.folder, genotype, dataset, options.train, options=asdict(options)
     )
+
+
+def trained(
+    options: Options, genotype: Genotype, dataset: data.Dataset, name: str
+) -> dict[str, Any]:
+    """A training that is part of a larger run: begun, or gone on with, in the folder of its
+    options. Returns the row of ``train_in`` under "name"."""
+    if (Path(options.folder) / "config.json").exists():
+        run = Run.open(options.folder, "train")
+    else:
+        run = create_run(options, genotype, dataset)
+    return {"name": name, **train_in(run, options, genotype, dataset, name)}
 
 
 def train_in(
