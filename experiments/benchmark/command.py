@@ -244,13 +244,17 @@ def recorded(
 
 
 def processor() -> str:
-    """The name of the CPU."""
+    """The name of the CPU, with its family and model, since virtual machines call many the same."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        text = ""
+    first = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in first}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if {"cpu family", "model"} <= set(fields):
+        name += f" (family {fields['cpu family']}, model {fields['model']})"
+    return name
 
 
 def commit() -> dict[str, str]:

@@ -151,7 +151,7 @@ def _label(
     for i in np.lexsort((at[:, 0], -at[:, 1])):
         width = 4.3 * len(names[i])
         best: tuple[float, Any, Any] | None = None
-        for ring in (2, 9, 17, 26):
+        for ring in (2, 9, 17, 26, 38, 52):
             for direction in range(8):
                 dx, dy = np.cos(direction * np.pi / 4), np.sin(direction * np.pi / 4)
                 reach = radii[i] + ring
@@ -159,7 +159,7 @@ def _label(
                 low = at[i, 1] + reach * dy + (dy - 1) / 2 * height
                 box = (left, low, left + width, low + height)
                 cost = ring + 200.0 * sum(_overlap(box, other) for other in taken)
-                cost += 3.0 * np.sum(
+                cost += 14.0 * np.sum(
                     (at[:, 0] > box[0] - radii)
                     & (at[:, 0] < box[2] + radii)
                     & (at[:, 1] > box[1] - radii)

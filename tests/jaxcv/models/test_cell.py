@@ -10,7 +10,7 @@ from flax import nnx
 from jaxcv.analysis import count_parameters
 from jaxcv.blocks import create_operation
 from jaxcv.genotype import published
-from jaxcv.models import CIFAR, IMAGENET, CellNetwork, create_model
+from jaxcv.models import CIFAR, IMAGENET, CellNetwork, cell, create_model
 
 DARTS = published["DARTS_V2"]
 
@@ -22,15 +22,57 @@ def parameters(name):
     )
 
 
+def counted_by_hand(genotype, imagenet):
+    """Parameters of a network without an auxiliary head, from the tables of the paper."""
+
+    def convolution(inputs, outputs, window=1):
+        """Without a bias, and with the scale and the offset of a batch norm."""
+        return inputs * outputs * window + 2 * outputs
+
+    def operation(name, width, stride):
+        kind, _, size = name.rpartition("_")
+        window = int(size[0]) ** 2
+        if kind == "skip_connect" or name == "skip_connect":
+            return convolution(width, width) if stride == 2 else 0
+        if kind == "sep_conv":
+            return 2 * (window * width + convolution(width, width))
+        if kind == "dil_conv":
+            return window * width + convolution(width, width)
+        return 2 * 7 * width**2 + 2 * width if name == "conv_7x1_1x7" else 0
+
+    classes, width, layers = (1000, 48, 14) if imagenet else (10, 36, 20)
+    if imagenet:
+        half = width // 2
+        total = convolution(3, half, 9) + convolution(half, width, 9) + convolution(width, width, 9)
+        before = last = width
+    else:
+        before = last = 3 * width
+        total = convolution(3, last, 9)
+    for layer in range(layers):
+        reduces = layer in (layers // 3, 2 * layers // 3)
+        width *= 2 if reduces else 1
+        cell = genotype.cells["reduce" if reduces else "normal"]
+        total += convolution(before, width) + convolution(last, width)
+        for node in cell.nodes:
+            for name, source in node:
+                total += operation(name, width, 2 if reduces and source < 2 else 1)
+        before, last = last, len(cell.output.states) * width
+    return total + last * classes + classes
+
+
 @pytest.mark.parametrize(
     ("name", "count"),
-    [
-        ("darts_v1_cifar", 3_169_414),
-        ("darts_v2_cifar", 3_349_342),
-        ("darts_v2_imagenet", 4_718_752),
-    ],
+    [("DARTS_V1", 3_169_414), ("DARTS_V2", 3_349_342)],
 )
-def test_parameters_of_the_published_networks(name, count):
+def test_the_count_by_hand_is_the_published_one(name, count):
+    assert counted_by_hand(published[name], imagenet=False) == count
+    assert name != "DARTS_V2" or counted_by_hand(published[name], imagenet=True) == 4_718_752
+
+
+@pytest.mark.parametrize("name", cell.MODELS)
+def test_parameters_of_every_network_by_name(name):
+    genotype, _, skeleton = name.rpartition("_")
+    count = counted_by_hand(published[genotype.upper()], skeleton == "imagenet")
     assert parameters(name) == count
 
 

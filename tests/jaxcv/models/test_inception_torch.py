@@ -21,6 +21,7 @@ from jaxcv.models.inception_v4 import v4_names
 torch = pytest.importorskip("torch")
 
 import torch_inception  # noqa: E402
+import torch_inception_v4  # noqa: E402
 import torch_parity  # noqa: E402
 import torch_weights  # noqa: E402
 
@@ -57,8 +58,8 @@ def test_every_kind_of_block_of_inception_v3_and_its_head():
 @pytest.mark.parametrize(
     ("name", "theirs", "names"),
     [
-        ("inception_v4", torch_inception.InceptionV4, v4_names((1, 1, 1))),
-        ("inception_resnet_v1", torch_inception.InceptionResNetV1, V1_NAMES),
+        ("inception_v4", torch_inception_v4.InceptionV4, v4_names((1, 1, 1))),
+        ("inception_resnet_v1", torch_inception_v4.InceptionResNetV1, V1_NAMES),
     ],
 )
 def test_networks_with_one_block_of_each_kind(name, theirs, names):
@@ -87,7 +88,7 @@ def test_networks_with_one_block_of_each_kind(name, theirs, names):
         (
             "inception_resnet_v2",
             {"repeats": (1, 2, 1)},
-            functools.partial(torch_inception.InceptionResNetV2, repeats=(1, 2, 1)),
+            functools.partial(torch_inception_v4.InceptionResNetV2, repeats=(1, 2, 1)),
             V2_NAMES,
             (2, 75, 91, 2),
             ("logits",),
@@ -136,9 +137,9 @@ def test_calls_of_networks(name, options, theirs, names, shape, heads):
     ("name", "options", "theirs", "names"),
     [
         ("inception_v3", {"auxiliary": True}, torch_inception.InceptionV3, V3_NAMES),
-        ("inception_v4", {}, torch_inception.InceptionV4, v4_names()),
-        ("inception_resnet_v1", {}, torch_inception.InceptionResNetV1, V1_NAMES),
-        ("inception_resnet_v2", {}, torch_inception.InceptionResNetV2, V2_NAMES),
+        ("inception_v4", {}, torch_inception_v4.InceptionV4, v4_names()),
+        ("inception_resnet_v1", {}, torch_inception_v4.InceptionResNetV1, V1_NAMES),
+        ("inception_resnet_v2", {}, torch_inception_v4.InceptionResNetV2, V2_NAMES),
     ],
 )
 def test_names_of_the_published_variables(name, options, theirs, names):
