@@ -55,16 +55,28 @@ class Config:
     """Decay of their squares' mean."""
     alpha_weight_decay: float = 1e-3
     """Of the architecture weights, added to their gradient."""
+    gradient: str = "first_order"
+    """Of the architecture weights: first_order, second_order (by a finite difference, as
+    published), unrolled (exact), neumann or conjugate_gradient (implicit)."""
+    gradient_steps: int = 1
+    """Steps that unrolled looks ahead, terms of neumann, iterations of conjugate_gradient."""
+    damping: float = 1.0
+    """Added to the diagonal of the Hessian by neumann and conjugate_gradient."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
     def __post_init__(self) -> None:
-        positive(
-            **{name: getattr(self, name) for name in ("channels", "layers", "epochs", "batch_size")}
-        )
+        sizes = ("channels", "layers", "epochs", "batch_size", "gradient_steps")
+        positive(**{name: getattr(self, name) for name in sizes})
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        if not self.damping >= 0:
+            raise ValueError(f"damping={self.damping!r}; allowed is 0 or more")
+        if self.gradient not in bilevel.GRADIENTS:
+            raise ValueError(
+                f"gradient={self.gradient!r}; allowed are {', '.join(bilevel.GRADIENTS)}"
+            )
 
 
 Batch = tuple[jax.Array, jax.Array]
@@ -203,8 +215,16 @@ def build(
             logits = nnx.merge(graph, weights)(images, relax(alphas, keys("mix", step), step))
             return cross_entropy(logits, labels), accuracy(logits, labels)
 
-        (valid_loss, valid_accuracy), gradient = bilevel.first_order(
-            loss, weights, alphas, train, valid
+        inner = bilevel.Inner(
+            schedule(step),
+            config.momentum,
+            config.weight_decay,
+            optax.tree_utils.tree_get(state.weight_optimizer, "trace"),
+            config.gradient_steps,
+            config.damping,
+        )
+        (valid_loss, valid_accuracy), gradient = bilevel.GRADIENTS[config.gradient](
+            loss, inner, weights, alphas, train, valid
         )
         change, alpha_state = alpha_optimizer.update(gradient, state.alpha_optimizer, alphas)
         alphas = optax.apply_updates(alphas, change)
