@@ -209,7 +209,7 @@ def conjugate_gradient(
     """
 
     def solve(hessian: Callable[[Any], Any], given: Any) -> Any:
-        return cg(hessian, given, maxiter=inner.steps)[0]
+        return cg(hessian, given, tol=0.0, maxiter=inner.steps)[0]
 
     return _implicit(solve, loss, inner, weights, alphas, train, valid)
 
