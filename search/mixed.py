@@ -2,12 +2,12 @@
 
 Its definition is plain JAX, and holds on every platform. Of what the forward pass computes only the
 results of convolutions are kept; the backward pass computes again what lies between two of them,
-which is cheap, so that a search needs a third of the memory. On the CPU both passes are C++
-(``native/mixed.cc``), where a compiler was found.
+which is cheap, so that a search needs a third of the memory. On the CPU both passes, and their
+tangents, are C++ (``native/mixed.cc``), where a compiler was found.
 
 The forward pass is a primitive; so are its tangent, which is linear, and the tangent's transpose,
-which is the backward pass. Derivatives of the last two are those of the definition: derivatives of
-any order, forward and reverse, agree with it.
+which is the backward pass, and the tangent of that. Derivatives of the two tangents are those of the
+definition: derivatives of any order, forward and reverse, agree with it.
 """
 
 import functools
@@ -170,20 +170,14 @@ def _split(arguments: Sequence[Any], static: Static) -> tuple[list[Any], list[An
     return list(arguments[:first]), list(arguments[first:second]), list(arguments[second:])
 
 
-def _tangent_definition(
-    *arguments: jax.Array, static: Static, given: tuple[bool, ...]
-) -> list[jax.Array]:
+def _tangent_definition(*arguments: jax.Array, static: Static) -> list[jax.Array]:
+    """Tangents of all that the forward pass puts out."""
     primals, _, tangents = _split(arguments, static)
-    remaining = iter(tangents)
-    all_tangents = [
-        next(remaining) if is_given else jnp.zeros_like(primal)
-        for primal, is_given in zip(primals, given, strict=True)
-    ]
 
-    def edges(arguments: list[jax.Array]) -> list[jax.Array]:
-        return jax.vmap(lambda a: _definition(static, a)[0])(arguments)
+    def forward(*arguments: jax.Array) -> list[jax.Array]:
+        return _forward_definition(*arguments, static=static)
 
-    return jax.jvp(edges, (primals,), (all_tangents,))[1]
+    return jax.jvp(forward, tuple(primals), tuple(tangents))[1]
 
 
 def _backward_definition(
@@ -201,6 +195,27 @@ def _backward_definition(
 
     _, transposed = jax.vjp(edges, primals if weights else primals[:first])
     return [*transposed(gradients)[0], *map(jnp.zeros_like, _scratch(saved, static))]
+
+
+def _second_definition(*arguments: jax.Array, static: Static, weights: bool) -> list[jax.Array]:
+    """Tangents of all that the backward pass puts out. It takes what was kept as computed again, so
+    that its dependence on the other arguments counts; the C++ form reads the tangents of that."""
+    primals, _, tangents = _split_second(arguments, static)
+
+    def backward(*arguments: jax.Array) -> list[jax.Array]:
+        return _backward_definition(*arguments, static=static, weights=weights, kept=False)
+
+    return jax.jvp(backward, tuple(primals), tuple(tangents))[1]
+
+
+def _split_second(
+    arguments: Sequence[Any], static: Static
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Arguments of the backward pass, what it worked in, and tangents of its arguments."""
+    count = sum(len(branch) > 1 for branch in static.branches)
+    first = (len(arguments) - count) // 2
+    second = first + count
+    return list(arguments[:first]), list(arguments[first:second]), list(arguments[second:])
 
 
 def _scratch(saved: Sequence[Any], static: Static) -> list[Any]:
@@ -229,15 +244,20 @@ def _forward_shapes(*arguments: Any, static: Static) -> list[jax.core.ShapedArra
     ]
 
 
-def _tangent_shapes(*arguments: Any, static: Static, given: Any) -> list[jax.core.ShapedArray]:
+def _tangent_shapes(*arguments: Any, static: Static) -> list[jax.core.ShapedArray]:
     primals, _, _ = _split(arguments, static)
-    return _forward_shapes(*primals, static=static)[: static.edges]
+    return _forward_shapes(*primals, static=static)
 
 
 def _backward_shapes(*arguments: Any, static: Static, weights: bool) -> list[Any]:
     primals, saved, _ = _split(arguments, static)
     first = len(primals) if weights else len(primals) - 2 * static.stages
     return [*map(_like, primals[:first]), *map(_like, _scratch(saved, static))]
+
+
+def _second_shapes(*arguments: Any, static: Static, weights: bool) -> list[Any]:
+    primals, _, _ = _split_second(arguments, static)
+    return _backward_shapes(*primals, static=static, weights=weights)
 
 
 # C++ on the CPU.
@@ -277,18 +297,21 @@ def _numbers(arguments: Sequence[Any], static: Static) -> np.ndarray:
 
 
 def _on_cpu(name: str, definition: Any, shapes: Any) -> Any:
-    def lowered(*arguments: jax.Array, **static: Any) -> list[jax.Array]:
-        if arguments[0].dtype not in (jnp.float32, jnp.bfloat16) or not native.load(
-            Path(__file__).parent / "native" / "mixed.cc",
-            "jaxcv_mixed_forward",
-            "jaxcv_mixed_backward",
+    def lowered(*arguments: jax.Array, static: Static, **flags: bool) -> list[jax.Array]:
+        # Of a longer branch the backward pass's work is not kept, which its tangent reads.
+        longest = max(map(len, static.branches))
+        if (
+            (name == "jaxcv_mixed_second" and longest > 2)
+            or arguments[0].dtype not in (jnp.float32, jnp.bfloat16)
+            or not native.load(Path(__file__).parent / "native" / "mixed.cc", *_TARGETS)
         ):
-            return definition(*arguments, **static)
+            return definition(*arguments, static=static, **flags)
         results = [
-            jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes(*arguments, **static)
+            jax.ShapeDtypeStruct(shape.shape, shape.dtype)
+            for shape in shapes(*arguments, static=static, **flags)
         ]
-        numbers = _numbers(arguments, static.pop("static"))
-        return list(jax.ffi.ffi_call(name, results)(*arguments, numbers=numbers, **static))
+        numbers = _numbers(arguments, static)
+        return list(jax.ffi.ffi_call(name, results)(*arguments, numbers=numbers, **flags))
 
     return lowered
 
@@ -306,7 +329,7 @@ def _batch(
     return [o.reshape(size, -1, *o.shape[1:]) for o in outputs], [0] * len(outputs)
 
 
-def _primitive(name: str, definition: Any, shapes: Any, native_name: str | None) -> Primitive:
+def _primitive(name: str, definition: Any, shapes: Any) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
 
@@ -318,19 +341,21 @@ def _primitive(name: str, definition: Any, shapes: Any, native_name: str | None)
     primitive.def_abstract_eval(shapes)
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(definition, multiple_results=True))
-    if native_name is not None:
-        form = _on_cpu(native_name, definition, shapes)
-        native.register_lowering(primitive, form, definition)
+    native.register_lowering(primitive, _on_cpu(name, definition, shapes), definition)
     return primitive
 
 
-_forward = _primitive(
-    "jaxcv_mixed_forward", _forward_definition, _forward_shapes, "jaxcv_mixed_forward"
+# Also the names of the C++ forms.
+_TARGETS = (
+    "jaxcv_mixed_forward",
+    "jaxcv_mixed_tangent",
+    "jaxcv_mixed_backward",
+    "jaxcv_mixed_second",
 )
-_tangent = _primitive("jaxcv_mixed_tangent", _tangent_definition, _tangent_shapes, None)
-_backward = _primitive(
-    "jaxcv_mixed_backward", _backward_definition, _backward_shapes, "jaxcv_mixed_backward"
-)
+_forward = _primitive(_TARGETS[0], _forward_definition, _forward_shapes)
+_tangent = _primitive(_TARGETS[1], _tangent_definition, _tangent_shapes)
+_backward = _primitive(_TARGETS[2], _backward_definition, _backward_shapes)
+_second = _primitive(_TARGETS[3], _second_definition, _second_shapes)
 
 
 def _forward_jvp(
@@ -338,42 +363,64 @@ def _forward_jvp(
 ) -> tuple[list[jax.Array], list[Any]]:
     outputs = _forward.bind(*primals, static=static)
     kept = outputs[static.edges :]
-    given = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-    moved = _tangent.bind(
-        *primals,
-        *kept,
-        *(tangent for tangent, is_given in zip(tangents, given, strict=True) if is_given),
-        static=static,
-        given=given,
-    )
-    # Nobody but the backward pass reads what was kept, and its derivatives do not rest on it.
-    return outputs, [*moved, *(ad.Zero(jax.typeof(array)) for array in kept)]
+    given = map(ad.instantiate_zeros, tangents)
+    return outputs, _tangent.bind(*primals, *kept, *given, static=static)
 
 
-def _tangent_transpose(
-    cotangents: Sequence[Any], *arguments: Any, static: Static, given: tuple[bool, ...]
-) -> list[Any]:
+def _tangent_transpose(cotangents: Sequence[Any], *arguments: Any, static: Static) -> list[Any]:
+    """The backward pass. Nobody but that reads what was kept, and its derivatives take that as
+    computed again, so that there are no gradients by what was kept."""
     primals, kept, tangents = _split(arguments, static)
-    first = len(primals) - 2 * static.stages
+    wanted = list(map(ad.is_undefined_primal, tangents))
     gradients = _backward.bind(
         *primals,
         *kept,
-        *map(ad.instantiate_zeros, cotangents),
+        *map(ad.instantiate_zeros, cotangents[: static.edges]),
         static=static,
-        weights=any(given[first:]),
+        weights=any(wanted[len(primals) - 2 * static.stages :]),
     )
-    wanted = [number for number, is_given in enumerate(given) if is_given]
     return [None] * (len(primals) + len(kept)) + [
-        gradients[number] if ad.is_undefined_primal(tangent) else None
-        for number, tangent in zip(wanted, tangents, strict=True)
+        gradients[number] if is_wanted else None for number, is_wanted in enumerate(wanted)
     ]
+
+
+def _backward_jvp(
+    primals: Sequence[jax.Array], tangents: Sequence[Any], *, static: Static, weights: bool
+) -> tuple[list[jax.Array], list[Any]]:
+    outputs = _backward.bind(*primals, static=static, weights=weights)
+    scratch = outputs[len(outputs) - sum(len(branch) > 1 for branch in static.branches) :]
+    given = map(ad.instantiate_zeros, tangents)
+    moved = _second.bind(*primals, *scratch, *given, static=static, weights=weights)
+    gradients = len(outputs) - len(scratch)
+    return outputs, [*moved[:gradients], *(ad.Zero(jax.typeof(array)) for array in scratch)]
+
+
+def _second_transpose(
+    cotangents: Sequence[Any], *arguments: Any, static: Static, weights: bool
+) -> list[Any]:
+    wanted = list(map(ad.is_undefined_primal, arguments))
+
+    def moved(*given: jax.Array) -> list[jax.Array]:
+        remaining = iter(given)
+        known_or_given = [
+            next(remaining) if is_wanted else a
+            for a, is_wanted in zip(arguments, wanted, strict=True)
+        ]
+        return _second_definition(*known_or_given, static=static, weights=weights)
+
+    shapes = [
+        jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype)
+        for a, is_wanted in zip(arguments, wanted, strict=True)
+        if is_wanted
+    ]
+    transposed = jax.linear_transpose(moved, *shapes)
+    found = iter(transposed(list(map(ad.instantiate_zeros, cotangents))))
+    return [next(found) if is_wanted else None for is_wanted in wanted]
 
 
 def _definition_jvp(
     function: Any, primals: Sequence[jax.Array], tangents: Sequence[Any], **static: Any
 ) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Derivatives of the tangent and of the backward pass. They take what was kept as computed
-    again, so that its dependence on the arguments counts."""
     return jax.jvp(
         functools.partial(function, **static),
         tuple(primals),
@@ -397,11 +444,22 @@ def _backward_multiply_adds(equation: Any) -> int:
     return (2 if equation.params["weights"] else 1) * _multiply_adds(equation)
 
 
+def _tangent_multiply_adds(equation: Any) -> int:
+    """Of a product both factors have a tangent."""
+    return 2 * _multiply_adds(equation)
+
+
+def _second_multiply_adds(equation: Any) -> int:
+    return 2 * _backward_multiply_adds(equation)
+
+
 MULTIPLY_ADDS[_forward.name] = _multiply_adds
+MULTIPLY_ADDS[_tangent.name] = _tangent_multiply_adds
 MULTIPLY_ADDS[_backward.name] = _backward_multiply_adds
+MULTIPLY_ADDS[_second.name] = _second_multiply_adds
 ad.primitive_jvps[_forward] = _forward_jvp
-ad.primitive_transposes[_tangent] = _tangent_transpose
 ad.primitive_jvps[_tangent] = functools.partial(_definition_jvp, _tangent_definition)
-ad.primitive_jvps[_backward] = functools.partial(
-    _definition_jvp, functools.partial(_backward_definition, kept=False)
-)
+ad.primitive_jvps[_backward] = _backward_jvp
+ad.primitive_jvps[_second] = functools.partial(_definition_jvp, _second_definition)
+ad.primitive_transposes[_tangent] = _tangent_transpose
+ad.primitive_transposes[_second] = _second_transpose

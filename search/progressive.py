@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from jaxcv.training.run import Run, write_atomically
+from search.config import Config
 from search.discretize import Limit, discretize
 from search.relaxation import RELAXATIONS
 from search.runner import Result, run
 from search.space import CellSpace, Space
-from search.step import Config
 
 # Stands for the weight of a primitive that is gone: less than any other.
 _GONE = -1.0

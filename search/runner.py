@@ -15,9 +15,10 @@ from jaxcv.training.parallel import data_mesh, replicate
 from jaxcv.training.randomness import Keys
 from jaxcv.training.run import Run, write_atomically
 from search import watch
+from search.config import Config
 from search.discretize import Limit, discretize, strongest
 from search.space import Space
-from search.step import Config, Images, SearchState, build
+from search.step import Images, SearchState, build
 
 
 class Result(NamedTuple):

@@ -2,8 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from flax import nnx
 from jax import lax
 
 from jaxcv.data import Augmentation, augment, epoch_order, normalize, random_batch
-from jaxcv.functional._arguments import positive
 from jaxcv.models.network import check_images
 from jaxcv.models.skeleton import CIFAR, least_size
 from jaxcv.training.loop import add_metrics
@@ -21,89 +19,10 @@ from jaxcv.training.parallel import shard_batch
 from jaxcv.training.randomness import Keys
 from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
 from search import bilevel, watch
+from search.config import Config
 from search.relaxation import RELAXATIONS
 from search.space import Alphas, Mix, Space
 from search.supernet import SearchNetwork
-
-
-@dataclass(frozen=True)
-class Config:
-    """How to search. The defaults are those of arXiv:1806.09055 on CIFAR-10."""
-
-    channels: int = 16
-    """Channels of the first cell."""
-    layers: int = 8
-    """Number of cells."""
-    epochs: int = 50
-    """Passes over the half of the images that the weights learn from."""
-    batch_size: int = 64
-    """Images in a batch, of either half."""
-    learning_rate: float = 0.025
-    """Of the weights, at the start; falls along a cosine, epoch by epoch."""
-    learning_rate_end: float = 0.001
-    """Of the weights, at the end."""
-    momentum: float = 0.9
-    """Of the weights' gradients."""
-    weight_decay: float = 3e-4
-    """Of the weights, added to their gradient."""
-    clip: float = 5.0
-    """Largest norm of the weights' gradient."""
-    relaxation: str = "softmax"
-    """How architecture weights become mixing weights: softmax, gumbel, dirichlet, sigmoid or
-    edge_softmax."""
-    penalty_weight: float = 0.0
-    """Of the relaxation's penalty in the validation loss: the zero-one loss of sigmoid, the
-    divergence from Dir(1) of dirichlet."""
-    partial: int = 1
-    """One in so many channels goes through the mixed operations, the others past them."""
-    skip_dropout: float = 0.0
-    """Dropout on skip connections at the start; falls over the search."""
-    threshold: float | None = None
-    """Least mixing weight of an edge of the genotype, if any."""
-    alpha_warmup: int = 0
-    """Epochs at the start in which the architecture weights stay as they are."""
-    alpha_learning_rate: float = 3e-4
-    """Of the architecture weights (Adam)."""
-    alpha_beta1: float = 0.5
-    """Decay of the architecture gradients' mean."""
-    alpha_beta2: float = 0.999
-    """Decay of their squares' mean."""
-    alpha_weight_decay: float = 1e-3
-    """Of the architecture weights, added to their gradient."""
-    watch_every: int = 0
-    """Epochs between looks at what a search collapses by: the largest eigenvalue of the validation
-    loss's Hessian in the architecture weights, and the discretized supernet's accuracy; 0 for
-    none."""
-    early_stop: bool = False
-    """Whether to stop where that eigenvalue grows as before a collapse (arXiv:1909.09656)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the network computes in; parameters, batch statistics and losses are float32."""
-
-    def __post_init__(self) -> None:
-        positive(
-            **{name: getattr(self, name) for name in ("channels", "layers", "epochs", "batch_size")}
-        )
-        for name in ("learning_rate", "clip", "alpha_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
-        if self.watch_every < 0:
-            raise ValueError(f"watch_every={self.watch_every!r}; allowed is at least 0")
-        if self.early_stop and not self.watch_every:
-            raise ValueError("early_stop=True with watch_every=0; allowed is with at least 1")
-        self._check_relaxation()
-
-    def _check_relaxation(self) -> None:
-        positive(partial=self.partial)
-        if self.relaxation not in RELAXATIONS:
-            raise ValueError(
-                f"relaxation={self.relaxation!r}; allowed are {', '.join(RELAXATIONS)}"
-            )
-        for name in ("alpha_warmup", "penalty_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
-        if not 0 <= self.skip_dropout < 1:
-            raise ValueError(f"skip_dropout={self.skip_dropout!r}; allowed is a number in [0, 1)")
-
 
 Batch = tuple[jax.Array, jax.Array]
 METRICS = ("loss", "accuracy", "valid_loss", "valid_accuracy")
@@ -258,8 +177,16 @@ def build(
             )
             return cross_entropy(logits, labels), accuracy(logits, labels)
 
-        (valid_loss, valid_accuracy), gradient = bilevel.first_order(
-            loss, weights, alphas, train, valid
+        inner = bilevel.Inner(
+            schedule(step),
+            config.momentum,
+            config.weight_decay,
+            optax.tree_utils.tree_get(state.weight_optimizer, "trace"),
+            config.gradient_steps,
+            config.damping,
+        )
+        (valid_loss, valid_accuracy), gradient = bilevel.GRADIENTS[config.gradient](
+            loss, inner, weights, alphas, train, valid
         )
         if config.penalty_weight:
             # Beside the loss, so that metrics are of the cross-entropy alone.

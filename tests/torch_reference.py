@@ -26,6 +26,7 @@ SEARCH_PRIMITIVES = (
 )
 
 Edges = Sequence[tuple[str, int]]
+Batch = tuple[Tensor, Tensor]
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:
@@ -405,20 +406,21 @@ class FirstOrderSearch:
         mixes = self.normal.softmax(dim=-1), self.reduce.softmax(dim=-1)
         return functional.cross_entropy(self.network(images, *mixes), labels)
 
-    def step(
-        self,
-        train: tuple[Tensor, Tensor],
-        valid: tuple[Tensor, Tensor],
-        learning_rate: float,
-    ) -> SearchLosses:
+    def architecture_gradients(
+        self, train: Batch, valid: Batch, learning_rate: float
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The validation loss, and the gradients that the architecture learns from."""
+        valid_loss = self.loss(*valid)
+        return valid_loss, list(torch.autograd.grad(valid_loss, [self.normal, self.reduce]))
+
+    def step(self, train: Batch, valid: Batch, learning_rate: float) -> SearchLosses:
         """Step the architecture weights on `valid`, then the network's on `train`.
 
         Both are (images, labels); `learning_rate` is that of the network's weights this epoch.
         """
         self.network.train()
-        valid_loss = self.loss(*valid)
+        valid_loss, gradients = self.architecture_gradients(train, valid, learning_rate)
         architecture = [self.normal, self.reduce]
-        gradients = torch.autograd.grad(valid_loss, architecture)
         for parameter, gradient in zip(architecture, gradients, strict=True):
             parameter.grad = gradient
         self.architecture_optimizer.step()

@@ -18,7 +18,8 @@ class Case:
     sizes: dict[str, Any] = field(default_factory=dict)
     """What these functions are called with."""
     sides: tuple[str, ...] = SIDES
-    """Who does it: jaxcv, PyTorch, or lax, which is JAX without jaxcv."""
+    """Who does it: jaxcv, PyTorch, lax, which is JAX without jaxcv, or first order, which is the
+    first-order step of jaxcv for a case of another gradient."""
     forms: tuple[str, ...] = ("contiguous", "channels_last")
     """Of PyTorch. The best is also tried with threads that wait passively, and is measured."""
     torch_compile: bool = True
@@ -29,8 +30,12 @@ class Case:
     """Whether it is skipped where there is none."""
 
 
-def _cells(kind: str, title: str, layers: int, batch: int, **more: Any) -> Case:
-    sizes = {"channels": 16, "layers": layers, "image": 32, "batch": batch}
+def _cells(
+    kind: str, title: str, layers: int, batch: int, gradient: str | None = None, **more: Any
+) -> Case:
+    sizes: dict[str, Any] = {"channels": 16, "layers": layers, "image": 32, "batch": batch}
+    if gradient is not None:
+        sizes["gradient"] = gradient
     name = f"{title}, {layers} cells, 16 channels, 32×32, batch {batch}"
     return Case(name, kind, sizes, **more)
 
@@ -63,6 +68,23 @@ def _depthwise(window: int, dilation: int, stride: int, channels: int, gradients
 CASES = (
     _cells("search", "search step", 8, 16),
     _cells("search", "search step", 8, 64),
+    _cells(
+        "search",
+        "second-order search step, finite difference",
+        8,
+        16,
+        "second_order",
+        sides=(*SIDES, "first order"),
+        torch_compile=False,
+    ),
+    _cells(
+        "search",
+        "second-order search step, exact",
+        8,
+        16,
+        "unrolled",
+        sides=("jaxcv", "first order"),
+    ),
     _cells("search", "search compilation", 20, 16, sides=("jaxcv",), only_compiled=True),
     _cells("train", "train step of DARTS_V2", 8, 16),
     _resnet("inference", 1),

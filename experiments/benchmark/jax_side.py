@@ -1,4 +1,5 @@
-"""The sides that run in JAX: jaxcv's work, and lax's of a convolution alone."""
+"""The sides that run in JAX: jaxcv's work, its first-order step of a search, lax's of a convolution
+alone."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from jaxcv.genotype import published
 from jaxcv.models.resnet import Bottleneck, ResNet
 from jaxcv.training import classification
 from jaxcv.training.loss import cross_entropy
-from search import darts, step
+from search import Config, darts, step
 
 _CLASSES = 10
 _BATCHES = 4
@@ -124,10 +125,20 @@ def _data_set(image: int) -> dict[str, Any]:
     }
 
 
-def search(*, side: str, channels: int, layers: int, image: int, batch: int) -> Program:
+def search(
+    *,
+    side: str,
+    channels: int,
+    layers: int,
+    image: int,
+    batch: int,
+    gradient: str = "first_order",
+) -> Program:
     """Steps of a search, on batches drawn inside."""
     count = _BATCHES * batch
-    config = step.Config(channels=channels, layers=layers, batch_size=batch)
+    if side == "first order":
+        gradient = "first_order"
+    config = Config(channels=channels, layers=layers, batch_size=batch, gradient=gradient)
     built = step.build(darts(), config, jax.random.key(0), count=count, **_data_set(image))
     images, labels = _images(2 * count, image)
     data = step.Images(images, labels, jnp.arange(count), count + jnp.arange(count))

@@ -23,8 +23,13 @@ sys.path.append(str(ROOT / "tests"))
 
 import torch_reference  # noqa: E402
 import torch_resnet  # noqa: E402
+import torch_second_order  # noqa: E402
 
 _CLASSES = 10
+_SEARCHES = {
+    "first_order": torch_reference.FirstOrderSearch,
+    "second_order": torch_second_order.SecondOrderSearch,
+}
 
 
 class Form(NamedTuple):
@@ -80,11 +85,19 @@ def _batch(form: Form, batch: int, image: int, classes: int) -> tuple[Tensor, Te
     return images, torch.randint(classes, (batch,)).to(form.device)
 
 
-def search(form: Form, *, channels: int, layers: int, image: int, batch: int) -> Callable[[], Any]:
+def search(
+    form: Form,
+    *,
+    channels: int,
+    layers: int,
+    image: int,
+    batch: int,
+    gradient: str = "first_order",
+) -> Callable[[], Any]:
     """A step of a search."""
     network = form.network(torch_reference.SearchNetwork(channels, layers, _CLASSES))
     alphas = (1e-3 * torch.randn(14, 8, device=form.device) for _ in range(2))
-    searching = torch_reference.FirstOrderSearch(network, *alphas)
+    searching = _SEARCHES[gradient](network, *alphas)
     train, valid = (_batch(form, batch, image, _CLASSES) for _ in range(2))
     return lambda: searching.step(train, valid, 0.025)
 

@@ -38,12 +38,12 @@ Backward take_backward(const Layout& l) {
   return {all, all + l.width(), all + 2 * l.width()};
 }
 
-// Scratch of a task that brings gradients back through a stage.
+// Scratch of a task that brings gradients back through a stage, and their tangents beside them.
 struct Strips {
   float *between, *given, *back;
-  static Strips make(const Layout& l) {
+  static Strips make(const Layout& l, int copies = 1) {
     const size_t size = size_t(std::max(kStrip, l.out[1])) * l.width();
-    return {arena.take(size), arena.take(size), arena.take(size)};
+    return {arena.take(size), arena.take(copies * size), arena.take(copies * size)};
   }
 };
 
@@ -70,7 +70,7 @@ void stage_backward(const Layout& l, const Stage& stage, const Plane& u, const K
               load(g + i * l.channels, count) * scale + load(x + i * l.channels, count) * slope +
                   shift);
     }
-    product(strips.given, pixels, l.channels, l.blocks, kernels.transposed, strips.back);
+    product(strips.given, pixels, l.channels, l.blocks, kernels.pointwise, strips.back);
     for (int b = 0; b < l.blocks; ++b)
       for (int i = 0; i < rows; ++i)
         std::memcpy(y.at(b, row + i, 0), strips.back + (b * pixels + i * columns) * kLanes,
@@ -89,34 +89,46 @@ void stage_backward(const Layout& l, const Stage& stage, const Plane& u, const K
                      kLanes, true);
 }
 
-// Sums over the pixels of one image: of g, and of g times each other array.
-template <class T>
-void products(const Layout& l, const T* g, const std::vector<const T*>& others, double* to) {
-  for (int b = 0; b < l.blocks; ++b) {
-    const int count = l.channels - b * kLanes;
-    for (int start = 0; start < l.pixels(); start += kStrip) {
-      const int end = std::min(start + kStrip, l.pixels());
-      Lanes sum{};
-      for (int i = start; i < end; ++i) sum += load(g + i * l.channels + b * kLanes, count);
-      Sums{to}.add(b, sum);
-      for (size_t t = 0; t < others.size(); ++t) {
-        Lanes product{};
-        for (int i = start; i < end; ++i) {
-          const int at = i * l.channels + b * kLanes;
-          product += load(g + at, count) * load(others[t] + at, count);
-        }
-        Sums{to + (t + 1) * l.width()}.add(b, product);
-      }
-    }
+// Gradients by the kernels, of each part of a batch: [part][stage][edge], each the depthwise one,
+// then the pointwise one.
+class KernelSums {
+ public:
+  KernelSums() = default;
+  explicit KernelSums(const Layout& l) : l_(&l), start_{0} {
+    for (size_t s = 0; s < l.stages.size(); ++s)
+      for (int e = 0; e < l.edges; ++e)
+        start_.push_back(start_.back() + l.kernel_size(static_cast<int>(s)));
+    data_ = call_arena.take(l.parts() * start_.back());
   }
-}
 
-// [parts][size] to [size], in the first part.
-template <class Number>
-void sum_parts(Number* parts, int count, size_t size, size_t stride) {
-  for (int part = 1; part < count; ++part)
-    for (size_t i = 0; i < size; ++i) parts[i] += parts[part * stride + i];
-}
+  // Null if nobody asked for them.
+  float* at(int part, int s, int e) const {
+    return l_ == nullptr ? nullptr : data_ + part * start_.back() + start_[s * l_->edges + e];
+  }
+
+  template <class T>
+  void write(xla::ffi::ThreadPool& pool, const std::vector<T*>& depthwise,
+             const std::vector<T*>& pointwise) const {
+    const Layout& l = *l_;
+    share(pool, static_cast<int>(l.stages.size()) * l.edges, [&](int unit) {
+      const int s = unit / l.edges, e = unit % l.edges, taps = l.stages[s].window.taps();
+      float* const total = at(0, s, e);
+      sum_parts(total, l.parts(), l.kernel_size(s), start_.back());
+      unpack_depthwise(total, taps, l.channels, depthwise[s] + size_t(e) * taps * l.channels);
+      const float* const rows = total + taps * l.width();
+      T* const to = pointwise[s] + size_t(e) * l.channels * l.channels;
+      for (int i = 0; i < l.channels; ++i)
+        for (int b = 0; b < l.blocks; ++b)
+          store(to + i * l.channels + b * kLanes, load(rows + i * l.width() + b * kLanes),
+                l.channels - b * kLanes);
+    });
+  }
+
+ private:
+  const Layout* l_ = nullptr;
+  std::vector<size_t> start_;
+  float* data_ = nullptr;
+};
 
 template <class T>
 class BackwardPass {
@@ -130,11 +142,7 @@ class BackwardPass {
       if (l.stages[s].last) last_[l.stages[s].branch] = s;
     norms_.resize(size_t(stages_) * edges_);
     for (Backward& norm : norms_) norm = take_backward(l);
-    kernel_start_.push_back(0);
-    for (int s = 0; s < stages_; ++s)
-      for (int e = 0; e < edges_; ++e)
-        kernel_start_.push_back(kernel_start_.back() + l.kernel_size(s));
-    if (weights_) kernel_sums_ = call_arena.take(parts_ * kernel_start_.back());
+    if (weights_) kernel_sums_ = KernelSums(l);
   }
 
   void run() {
@@ -144,7 +152,7 @@ class BackwardPass {
     shared_terms();
     for (int depth = static_cast<int>(l.by_depth.size()) - 1; depth > 0; --depth) inner(depth);
     first();
-    if (weights_) sum_kernels();
+    if (weights_) kernel_sums_.write(pool_, g.depthwise, g.pointwise);
   }
 
  private:
@@ -158,7 +166,8 @@ class BackwardPass {
         std::vector<const T*> others;
         for (const T* shared : a.shared) others.push_back(shared + n * l.result());
         for (const int s : last_) others.push_back(a.z[s] + image(e, n));
-        products(l, g.y[e] + n * l.result(), others, sums_ + unit * size);
+        double* const to = sums_ + unit * size;
+        products(l, g.y[e] + n * l.result(), others, to, to + width_);
       }
     });
     for (int e = 0; e < edges_; ++e) sum_parts(sum(e), parts_, size, size);
@@ -244,7 +253,7 @@ class BackwardPass {
     const Stage& stage = l.stages[s];
     const T* const given =
         stage.last ? g.y[e] + n * l.result() : g.scratch[stage.branch] + image(e, n);
-    float* const to = weights_ ? kernel_sum(part, s, e) : nullptr;
+    float* const to = kernel_sums_.at(part, s, e);
     if (to != nullptr && n == l.first(part))
       std::memset(to, 0, l.kernel_size(s) * sizeof(float));
     stage_backward(l, stage, p.input, kernels_[s * edges_ + e], given, a.z[s] + image(e, n),
@@ -320,21 +329,6 @@ class BackwardPass {
     });
   }
 
-  void sum_kernels() const {
-    share(pool_, stages_ * edges_, [&](int unit) {
-      const int s = unit / edges_, e = unit % edges_, taps = l.stages[s].window.taps();
-      float* const total = kernel_sum(0, s, e);
-      sum_parts(total, parts_, l.kernel_size(s), kernel_start_.back());
-      unpack_depthwise(total, taps, l.channels, g.depthwise[s] + size_t(e) * taps * l.channels);
-      const float* const rows = total + taps * width_;
-      T* const to = g.pointwise[s] + size_t(e) * l.channels * l.channels;
-      for (int i = 0; i < l.channels; ++i)
-        for (int b = 0; b < l.blocks; ++b)
-          store(to + i * l.channels + b * kLanes, load(rows + i * width_ + b * kLanes),
-                l.channels - b * kLanes);
-    });
-  }
-
   // Through the ReLU at the start of a stage.
   static Lanes masked(const Planes& p, int block, int row, int column) {
     return load(p.input.at(block, row, column)) > 0 ? load(p.back.at(block, row, column))
@@ -345,10 +339,6 @@ class BackwardPass {
   double* sum(int e, int term) const { return sum(e) + (1 + term) * width_; }
   double mix(int e, int term) const { return a.mix[e * l.terms + term]; }
   size_t image(int e, int n) const { return (size_t(e) * l.batch + n) * l.result(); }
-  // Kernel gradients are [part][stage][edge], each depthwise then pointwise.
-  float* kernel_sum(int part, int s, int e) const {
-    return kernel_sums_ + part * kernel_start_.back() + kernel_start_[s * edges_ + e];
-  }
 
   xla::ffi::ThreadPool& pool_;
   const Layout& l;
@@ -361,9 +351,8 @@ class BackwardPass {
   std::vector<Kernels> kernels_;
   std::vector<int> last_;  // by branch: its last stage
   std::vector<Backward> norms_;  // by stage and edge
-  std::vector<size_t> kernel_start_;
+  KernelSums kernel_sums_;
   double* sums_ = nullptr;
-  float* kernel_sums_ = nullptr;
 };
 
 }  // namespace

@@ -42,9 +42,10 @@ struct Stage {
   int strip_rows() const { return std::max(1, kStrip / window.result[1]); }
 };
 
-// Kernels of one stage on one edge, in blocks.
+// Kernels of one stage on one edge, in blocks; the pointwise one or its transpose. With tangents,
+// that of the pointwise one lies below it.
 struct Kernels {
-  float *depthwise, *pointwise, *transposed;
+  float *depthwise, *pointwise, *depthwise_tangent;
 };
 
 // Gradient by the result of a batch norm, brought to its input: given * scale + x * slope + shift.
@@ -91,33 +92,44 @@ struct Arrays {
   const float* inverse(const Layout& l, int which) const { return mean(l, which) + l.channels; }
 };
 
+// [channels, channels] to [width][width], zeros beyond the channels, or to the transpose of that.
 template <class T>
-std::vector<Kernels> pack(const Layout& l, const Arrays<T>& a, bool transposed) {
+void pack_pointwise(const Layout& l, const T* from, bool transposed, float* to) {
+  const int width = l.width(), channels = l.channels;
+  std::memset(to, 0, size_t(width) * width * sizeof(float));
+  float row[kLanes];
+  for (int i = 0; i < channels; ++i)
+    for (int b = 0; b < l.blocks; ++b) {
+      const int count = std::min(kLanes, channels - b * kLanes);
+      const Lanes values = load(from + i * channels + b * kLanes, count);
+      if (!transposed) {
+        store(to + i * width + b * kLanes, values);
+        continue;
+      }
+      store(row, values);
+      for (int j = 0; j < count; ++j) to[(b * kLanes + j) * width + i] = row[j];
+    }
+}
+
+template <class T>
+std::vector<Kernels> pack(const Layout& l, const Arrays<T>& a, bool transposed,
+                          const Arrays<T>* tangent = nullptr) {
   std::vector<Kernels> packed;
   const int width = l.width(), channels = l.channels;
   for (size_t s = 0; s < l.stages.size(); ++s) {
     const int taps = l.stages[s].window.taps();
     for (int e = 0; e < l.edges; ++e) {
-      Kernels k{call_arena.take(taps * width), nullptr, nullptr};
-      pack_depthwise(a.depthwise[s] + size_t(e) * taps * channels, taps, channels, k.depthwise);
-      const T* const from = a.pointwise[s] + size_t(e) * channels * channels;
-      float* const to = call_arena.take(size_t(width) * width);
-      std::memset(to, 0, size_t(width) * width * sizeof(float));
-      if (!transposed) {
-        k.pointwise = to;
-        for (int i = 0; i < channels; ++i)
-          for (int b = 0; b < l.blocks; ++b)
-            store(to + i * width + b * kLanes,
-                  load(from + i * channels + b * kLanes, channels - b * kLanes));
-      } else {
-        k.transposed = to;
-        float row[kLanes];
-        for (int i = 0; i < channels; ++i)
-          for (int b = 0; b < l.blocks; ++b) {
-            store(row, load(from + i * channels + b * kLanes, channels - b * kLanes));
-            for (int j = 0; j < std::min(kLanes, channels - b * kLanes); ++j)
-              to[(b * kLanes + j) * width + i] = row[j];
-          }
+      const size_t depthwise = size_t(e) * taps * channels;
+      const size_t pointwise = size_t(e) * channels * channels;
+      const size_t square = size_t(width) * width;
+      Kernels k{call_arena.take(taps * width),
+                call_arena.take(tangent == nullptr ? square : 2 * square), nullptr};
+      pack_depthwise(a.depthwise[s] + depthwise, taps, channels, k.depthwise);
+      pack_pointwise(l, a.pointwise[s] + pointwise, transposed, k.pointwise);
+      if (tangent != nullptr) {
+        k.depthwise_tangent = call_arena.take(taps * width);
+        pack_depthwise(tangent->depthwise[s] + depthwise, taps, channels, k.depthwise_tangent);
+        pack_pointwise(l, tangent->pointwise[s] + pointwise, transposed, k.pointwise + square);
       }
       packed.push_back(k);
     }
@@ -157,12 +169,12 @@ Plane input_plane(const Layout& l, const std::vector<int>& stages) {
   return Plane::make(arena, l.blocks, w.image[0], w.image[1], left, right);
 }
 
-// Depthwise convolution of some rows: to [blocks][rows * columns][kLanes].
+// Depthwise convolution of some rows, added or not: to [blocks][rows * columns][kLanes].
 void depthwise_strip(const Window& w, Columns& columns, const float* kernel, int row, int rows,
-                     float* to) {
+                     float* to, bool add = false) {
   const int size = w.result[1] * kLanes;
   for (int i = 0; i < rows; ++i)
-    columns.result(kernel, row + i, to + i * size, rows * size, kLanes);
+    columns.result(kernel, row + i, to + i * size, rows * size, kLanes, add);
 }
 
 // Mean and 1 / deviation from the parts' sums and sums of squares, [parts][2][width].
@@ -178,6 +190,38 @@ void moments(const Layout& l, const double* sums, float* to) {
     to[c] = static_cast<float>(mean);
     to[l.channels + c] = static_cast<float>(1 / std::sqrt(variance + kEpsilon));
   }
+}
+
+// Sums over the pixels of one image: of g, unless null, and of g times each other array.
+template <class T>
+void products(const Layout& l, const T* g, const std::vector<const T*>& others, double* alone,
+              double* to) {
+  for (int b = 0; b < l.blocks; ++b) {
+    const int count = l.channels - b * kLanes;
+    for (int start = 0; start < l.pixels(); start += kStrip) {
+      const int end = std::min(start + kStrip, l.pixels());
+      if (alone != nullptr) {
+        Lanes sum{};
+        for (int i = start; i < end; ++i) sum += load(g + i * l.channels + b * kLanes, count);
+        Sums{alone}.add(b, sum);
+      }
+      for (size_t t = 0; t < others.size(); ++t) {
+        Lanes product{};
+        for (int i = start; i < end; ++i) {
+          const int at = i * l.channels + b * kLanes;
+          product += load(g + at, count) * load(others[t] + at, count);
+        }
+        Sums{to + t * l.width()}.add(b, product);
+      }
+    }
+  }
+}
+
+// [parts][size] to [size], in the first part.
+template <class Number>
+void sum_parts(Number* parts, int count, size_t size, size_t stride) {
+  for (int part = 1; part < count; ++part)
+    for (size_t i = 0; i < size; ++i) parts[i] += parts[part * stride + i];
 }
 
 double* take_sums(Arena& from, size_t count) {

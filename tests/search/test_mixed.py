@@ -162,6 +162,48 @@ def test_forward_mode_and_second_derivatives():
     close(run(fused), run(plain), 2e-4)
 
 
+@pytest.mark.parametrize("size", [(2, 2, 8, 8, 16, 1), (3, 9, 9, 7, 20, 2), (1, 1, 6, 6, 5, 1)])
+def test_tangents_of_gradients(size):
+    arguments, static, gradients = case(*size)
+    tangents = jax.tree.map(lambda a: jnp.cos(3 * a), (arguments, gradients))
+
+    def run(function, arguments, gradients, tangents):
+        def by(wanted):
+            def gradient(arguments, gradients):
+                def some(*given):
+                    return function([*given, *arguments[len(given) :]], static)
+
+                y, transposed = jax.vjp(some, *arguments[:wanted])
+                return y, transposed(gradients)
+
+            return jax.jvp(gradient, (arguments, gradients), tangents)[1]
+
+        return by(4), by(3)
+
+    jitted = jax.jit(run, static_argnums=0)
+    close(jitted(fused, arguments, gradients, tangents),
+          jitted(plain, arguments, gradients, tangents), 2e-4)  # fmt: skip
+
+
+def test_tangents_of_several_searches_at_once_and_in_bfloat16():
+    (first, static, g), (second, _, h) = (case(2, 3, 6, 6, 4, 2, seed=seed) for seed in (0, 1))
+
+    def run(arguments, g):
+        def gradient(arguments):
+            return jax.vjp(lambda a: fused(a, static), arguments)[1](g)
+
+        return jax.jvp(gradient, (arguments,), (jax.tree.map(jnp.cos, arguments),))[1]
+
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), (first, g), (second, h))
+    both, single = jax.jit(jax.vmap(run))(*stacked), jax.jit(run)
+    for number, arguments in enumerate([(first, g), (second, h)]):
+        close(jax.tree.map(lambda a, n=number: a[n], both), single(*arguments), 1e-6)
+    low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (first, g))
+    for a, b in zip(jax.tree.leaves(single(*low)), jax.tree.leaves(single(first, g)), strict=True):
+        error = np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b))
+        assert error < 0.1 * np.linalg.norm(b)
+
+
 def test_several_searches_at_once():
     (first, static, g), (second, _, h) = (case(2, 3, 6, 6, 4, 2, seed=seed) for seed in (0, 1))
 

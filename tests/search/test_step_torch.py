@@ -1,5 +1,6 @@
 """Steps of the search against PyTorch, in float64: weights, alphas, momentum, learning rate."""
 
+import dataclasses
 import functools
 import math
 
@@ -11,19 +12,20 @@ import pytest
 from flax import nnx
 
 from jaxcv.data import Augmentation
-from search import step
+from search import Config, step
 from search.space import darts
 from search.supernet import SearchNetwork
 
 torch = pytest.importorskip("torch")
 
 import torch_reference  # noqa: E402
+import torch_second_order  # noqa: E402
 import torch_weights  # noqa: E402
 
 SPACE = darts(nodes=1)
 CLASSES, BATCH, SIZE = 5, 4, (8, 8)
 STEPS, STEPS_PER_EPOCH = 4, 2
-CONFIG = step.Config(channels=4, layers=3, epochs=3, batch_size=BATCH, dtype="float64")
+CONFIG = Config(channels=4, layers=3, epochs=3, batch_size=BATCH, dtype="float64")
 # PyTorch divides by the norm plus 1e-6 to clip, so no closer than to 2e-7 of the gradient.
 TOLERANCE = 1e-6
 
@@ -34,11 +36,11 @@ def _float64():
         yield
 
 
-def build():
+def build(gradient="first_order"):
     """The search, its network in float64, with a compiled ``update``."""
     search = step.build(
         SPACE,
-        CONFIG,
+        dataclasses.replace(CONFIG, gradient=gradient),
         jax.random.key(0),
         count=STEPS_PER_EPOCH * BATCH,
         num_classes=CLASSES,
@@ -52,20 +54,35 @@ def build():
     return search._replace(update=lowered.compile(torch_weights.QUICK))
 
 
-def test_steps(monkeypatch):
+@pytest.mark.parametrize(
+    ("gradient", "theirs"),
+    [
+        ("first_order", torch_reference.FirstOrderSearch),
+        ("second_order", torch_second_order.SecondOrderSearch),
+        ("unrolled", torch_second_order.UnrolledSearch),
+    ],
+)
+def test_steps(monkeypatch, gradient, theirs):
     norms = []
     clip = torch.nn.utils.clip_grad_norm_
     monkeypatch.setattr(
         torch.nn.utils, "clip_grad_norm_", lambda *args: norms.append(float(clip(*args)))
     )
-    search = build()
-    compare(search, classifier_scale=0.1)
+    search = build(gradient)
+    compare(search, theirs, classifier_scale=0.1)
     assert len(norms) == STEPS and max(norms) < 5, norms
-    compare(search, classifier_scale=30.0)
+    compare(search, theirs, classifier_scale=30.0)
     assert len(norms) == 2 * STEPS and min(norms[STEPS:]) > 5, norms
+    if gradient == "second_order":
+        # The bug of many copies: divided by 2, times R.
+        def wrong(*arguments):
+            return theirs(*arguments, divide=lambda difference, radius: difference / 2 * radius)
+
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            compare(search, wrong, classifier_scale=0.1)
 
 
-def compare(search, *, classifier_scale):
+def compare(search, their_search, *, classifier_scale):
     """Takes the same steps with both; the larger the classifier, the larger the gradient."""
     random = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -74,7 +91,7 @@ def compare(search, *, classifier_scale):
     with torch.no_grad():
         network.classifier.weight *= classifier_scale
     alphas = {kind: random.normal(size=(2, 8)) for kind in ("normal", "reduce")}
-    theirs = torch_reference.FirstOrderSearch(
+    theirs = their_search(
         network, torch.from_numpy(alphas["normal"]), torch.from_numpy(alphas["reduce"])
     )
     ours = nnx.eval_shape(

@@ -243,10 +243,11 @@ class Columns {
   }
 
   // One row of the result, in each block, added or not: to[block * to_block + column * to_step].
-  void result(const float* kernel, int row, float* to, int to_block, int to_step) {
+  void result(const float* kernel, int row, float* to, int to_block, int to_step,
+              bool add = false) {
     for (const Segment& s : segments_) {
       result_runs(s, row);
-      gather(s, kernel, to, to_block, to_step, false);
+      gather(s, kernel, to, to_block, to_step, add);
     }
   }
 
