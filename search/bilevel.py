@@ -99,7 +99,7 @@ def second_order(
     by_weights = _derivative(loss, 0)(weights, alphas, train)
     ahead, _ = inner.step(weights, inner.velocity, by_weights)
     value, (given, by_alphas) = _value_and_both(loss, ahead, alphas, valid)
-    radius = 0.01 / optax.global_norm(given)
+    radius = 0.01 / optax.tree.norm(given)
 
     def at(distance: jax.Array) -> Any:
         return _derivative(loss, 1)(_add(weights, distance, given), alphas, train)

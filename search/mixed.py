@@ -155,7 +155,8 @@ def _forward_definition(*arguments: jax.Array, static: Static) -> list[jax.Array
     """The edges' results, the convolutions' results, and the batch norms' moments (which only the
     C++ form fills)."""
     edges, results = jax.vmap(functools.partial(_definition, static))(arguments)
-    return [*edges, *results, jnp.zeros(_moments_shape(arguments[0], static))]
+    moments = jnp.zeros(_moments_shape(arguments[0], static), jnp.float32)
+    return [*edges, *results, moments]
 
 
 def _moments_shape(x: Any, static: Static) -> tuple[int, ...]:
