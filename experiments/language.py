@@ -16,8 +16,8 @@ from experiments.presets import RECURRENT_SEARCH, RECURRENT_TRAINING
 from experiments.report import write_report
 from jaxcv.analysis import count_parameters
 from jaxcv.genotype import RECURRENT, Genotype, published_recurrent
-from jaxcv.training.train import read_genotype
 from jaxcv.training.run import Run, write_atomically
+from jaxcv.training.train import read_genotype
 from search import recurrent
 from search.recurrent import Corpus, SearchConfig, TrainConfig
 

@@ -97,8 +97,9 @@ def command(arguments: Sequence[str]) -> None:
 
 def segment_lengths(options: Options) -> list[int]:
     """The lengths that a training of jaxcv draws."""
-    keys, lengths = Keys(jax.random.key(options.seed)), Lengths(
-        options.train.steps, options.train.steps_deviation
+    keys, lengths = (
+        Keys(jax.random.key(options.seed)),
+        Lengths(options.train.bptt, options.train.bptt_deviation),
     )
     drawn = jax.vmap(lambda step: lengths.draw(keys("length", step)))(jnp.arange(options.steps))
     return [int(length) for length in np.asarray(drawn)]
@@ -141,7 +142,7 @@ def train_jaxcv(
         vocabulary=len(corpus.vocabulary),
         words=corpus.train,
     )
-    valid = one_pass(corpus.valid, options.train.evaluation_batch_size, options.train.steps)
+    valid = one_pass(corpus.valid, options.train.evaluation_batch_size, options.train.bptt)
     state = built.init()
 
     def advance(steps: int) -> float:
@@ -183,7 +184,7 @@ def train_torch(
             loss, hidden = torch_recurrent.train_step(
                 model,
                 (window[:-1], window[1:], hidden),
-                config.learning_rate * length / config.steps,
+                config.learning_rate * length / config.bptt,
                 masks,
                 clip=config.clip,
                 weight_decay=config.weight_decay,
@@ -194,9 +195,7 @@ def train_torch(
         return total / steps
 
     def evaluate() -> float:
-        return torch_recurrent.mean_loss(
-            model, valid, config.evaluation_batch_size, config.steps
-        )
+        return torch_recurrent.mean_loss(model, valid, config.evaluation_batch_size, config.bptt)
 
     return advance, evaluate
 

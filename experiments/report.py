@@ -69,7 +69,9 @@ def write_report(
         )
     if rows:
         body.append("<h2>Curves</h2>")
-        body.append(picture(folder, "curves", f"loss and {measure}", draw_curves(rows, measure=measure)))
+        body.append(
+            picture(folder, "curves", f"loss and {measure}", draw_curves(rows, measure=measure))
+        )
     mixes = [row["mix"] for row in rows if row.get("mix")]
     if mixes:
         body.append("<h2>Mixing weights</h2>")

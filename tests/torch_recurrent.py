@@ -197,6 +197,7 @@ def mean_loss(model, words, batch_size, steps=35):
     count = len(words) - 1
     rows = -(-count // batch_size)
     total = torch.zeros((), dtype=torch.float64)
+    h = torch.zeros(batch_size, model.cell.units, dtype=model.bias.dtype)
     for column in range(0, rows, steps):
         pieces = []
         for stream in range(batch_size):
@@ -209,7 +210,6 @@ def mean_loss(model, words, batch_size, steps=35):
             length = max(piece.stop - piece.start, 0)
             inputs[:length, stream] = words[piece.start : piece.start + length]
             targets[:length, stream] = words[piece.start + 1 : piece.start + length + 1]
-        h = torch.zeros(batch_size, model.cell.units, dtype=model.bias.dtype) if not column else h
         logits, _, h = model(inputs, h)
         total += functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), reduction="sum"
@@ -218,7 +218,7 @@ def mean_loss(model, words, batch_size, steps=35):
 
 
 def masks(rates, vocabulary, batch, units, device="cpu"):
-    """Masks of dropout drawn by PyTorch, by name; ``rates`` by name too, "words" if there is one."""
+    """Masks of dropout drawn by PyTorch, by name as their ``rates`` are; "words" may be missing."""
 
     def draw(rate, *shape) -> Tensor:
         return torch.empty(shape, device=device).bernoulli_(1 - rate) / (1 - rate)

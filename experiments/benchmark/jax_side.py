@@ -155,14 +155,12 @@ def train(*, side: str, channels: int, layers: int, image: int, batch: int) -> P
     return Program(built.advance, built.init(), (data,), carried=True, counted=True)
 
 
-def recurrent_search(
-    *, side: str, units: int, batch: int, steps: int, vocabulary: int
-) -> Program:
+def recurrent_search(*, side: str, units: int, batch: int, steps: int, vocabulary: int) -> Program:
     """Steps of a search of a recurrent cell, on segments of text in turn."""
     random = np.random.default_rng(0)
     words = random.integers(0, vocabulary, batch * (_BATCHES * steps + 1), np.int32)
     corpus = recurrent.Corpus("random", tuple(map(str, range(vocabulary))), words, words, words)
-    config = recurrent.SearchConfig(units=units, batch_size=batch, steps=steps)
+    config = recurrent.SearchConfig(units=units, batch_size=batch, bptt=steps)
     built = recurrent_step.build(recurrent.recurrent(), config, jax.random.key(0), corpus)
     return Program(built.advance, built.init(), (built.texts,), carried=True, counted=True)
 

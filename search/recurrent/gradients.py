@@ -22,7 +22,7 @@ class Descent(NamedTuple):
 
     def share(self, gradient: Any) -> jax.Array:
         """What a gradient is multiplied by, so that its norm is at most ``clip``."""
-        return jnp.minimum(1, self.clip / optax.global_norm(gradient))
+        return jnp.minimum(1, self.clip / optax.tree.norm(gradient))
 
     def step(self, weights: Any, gradient: Any) -> Any:
         """The weights after it."""
@@ -30,6 +30,21 @@ class Descent(NamedTuple):
         return jax.tree.map(
             lambda w, g: w - self.rate * (share * g + self.weight_decay * w), weights, gradient
         )
+
+
+def first_order(
+    loss: Loss, descent: Descent, weights: Any, alphas: Any, train: Any, valid: Any
+) -> tuple[tuple[jax.Array, Any], Any]:
+    """The architecture gradient at the present weights, ``d_alpha L_valid(w, alpha)``.
+
+    Args:
+        loss, weights, alphas, valid: as for ``second_order``.
+        descent, train: not used here, as this approximation looks no step ahead.
+
+    Returns:
+        The validation loss with what stands beside it, and a gradient shaped as ``alphas``.
+    """
+    return jax.value_and_grad(loss, argnums=1, has_aux=True)(weights, alphas, valid)
 
 
 def second_order(
@@ -51,7 +66,7 @@ def second_order(
         train, valid: a training and a validation segment.
 
     Returns:
-        The validation loss at w' with its metrics, and a gradient shaped as ``alphas``.
+        The validation loss at w' with what stands beside it, and a gradient shaped as ``alphas``.
     """
     by_weights, _ = jax.grad(loss, has_aux=True)(weights, alphas, train)
     ahead = descent.step(weights, by_weights)
@@ -59,7 +74,7 @@ def second_order(
         ahead, alphas, valid
     )
     share = descent.share(vector)
-    radius = 0.01 / (share * optax.global_norm(vector))
+    radius = 0.01 / (share * optax.tree.norm(vector))
 
     def at(distance: jax.Array) -> Any:
         moved = jax.tree.map(lambda w, v: w + distance * share * v, weights, vector)
@@ -71,3 +86,6 @@ def second_order(
     return value, jax.tree.map(
         lambda g, end: g - rate * (end[0] - end[1]) / (2 * radius), by_alphas, ends
     )
+
+
+GRADIENTS = {"first_order": first_order, "second_order": second_order}

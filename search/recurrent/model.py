@@ -108,8 +108,8 @@ class Found(NamedTuple):
 
     Attributes:
         loss: the mean of ``-log softmax(logits)[target]``.
-        change: ``mean((h_t - h_{t-1})^2)`` over all steps but the first, of the hidden states before
-            dropout: what temporal activation regularisation keeps small (arXiv:1708.02182).
+        change: ``mean((h_t - h_{t-1})^2)`` over all steps but the first, of the hidden states
+            before dropout: what temporal activation regularisation keeps small (arXiv:1708.02182).
         hidden: the last hidden state [batch, units].
     """
 

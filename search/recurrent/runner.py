@@ -87,7 +87,7 @@ def run(
         lambda state, steps: search.advance(state, search.texts, steps),
         epochs=config.epochs,
         steps_per_epoch=search.steps_per_epoch,
-        images_per_step=2 * config.batch_size * config.steps,
+        images_per_step=2 * config.batch_size * config.bptt,
         unit="words",
         end_epoch=end_epoch,
         description="search",
@@ -139,7 +139,7 @@ def train(
         words=corpus.train,
     )
     valid, test = (
-        one_pass(words, config.evaluation_batch_size, config.steps)
+        one_pass(words, config.evaluation_batch_size, config.bptt)
         for words in (corpus.valid, corpus.test)
     )
     history: list[dict[str, Any]] = []
@@ -167,7 +167,7 @@ def train(
         advance,
         epochs=config.epochs,
         steps_per_epoch=built.steps_per_epoch,
-        images_per_step=config.batch_size * config.steps,
+        images_per_step=config.batch_size * config.bptt,
         unit="words",
         end_epoch=end_epoch,
         description=description,

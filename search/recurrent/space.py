@@ -112,7 +112,9 @@ def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
         source, column = np.unravel_index(own.argmax(), own.shape)
         nodes.append(((cell.vocabulary[column], int(source)),))
         start += node
-    return Genotype({RECURRENT: Cell(tuple(nodes), Output("mean", tuple(range(1, cell.nodes + 1))))})
+    return Genotype(
+        {RECURRENT: Cell(tuple(nodes), Output("mean", tuple(range(1, cell.nodes + 1))))}
+    )
 
 
 def random_genotype(space: Space, key: jax.Array) -> Genotype:

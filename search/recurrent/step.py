@@ -15,11 +15,11 @@ from jaxcv.functional._arguments import positive
 from jaxcv.genotype import RECURRENT
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.randomness import Keys
-from search import bilevel, relaxation
+from search import relaxation
 from search.recurrent.cell import SearchCell
 from search.recurrent.corpus import Corpus
 from search.recurrent.dropout import Dropout
-from search.recurrent.gradients import Descent, second_order
+from search.recurrent.gradients import GRADIENTS, Descent
 from search.recurrent.model import Found, LanguageModel, Segment, read
 from search.recurrent.segments import (
     Lengths,
@@ -44,11 +44,11 @@ class Config:
     """Passes over the training text."""
     batch_size: int = 256
     """Streams of text side by side."""
-    steps: int = 35
-    """Words of a stream in a segment, through which gradients go back; half as many in one segment
-    of twenty."""
+    bptt: int = 35
+    """Words of a stream in a segment, through which the gradient goes back in time; half as many in
+    one segment of twenty."""
     learning_rate: float = 20.0
-    """Of the weights; times a segment's length by ``steps``."""
+    """Of the weights; times a segment's length by ``bptt``."""
     clip: float = 0.25
     """Largest norm of the weights' gradient."""
     weight_decay: float = 5e-7
@@ -64,7 +64,7 @@ class Config:
     """Of the architecture weights, added to their gradient."""
 
     def __post_init__(self) -> None:
-        sizes = ("units", "epochs", "batch_size", "steps")
+        sizes = ("units", "epochs", "batch_size", "bptt")
         positive(**{name: getattr(self, name) for name in sizes})
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
@@ -118,7 +118,7 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
     Raises:
         ValueError: for a space of other cells, or a batch larger than half of a part of the text.
     """
-    vocabulary, lengths = len(corpus.vocabulary), Lengths(config.steps)
+    vocabulary, lengths = len(corpus.vocabulary), Lengths(config.bptt)
     texts = Texts(
         *(
             padded_streams(words, config.batch_size, lengths.limit)
@@ -166,12 +166,9 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
             of = found(weights, alphas, train)
             return of.loss + config.temporal * of.change, of
 
-        rate = config.learning_rate * train.length / config.steps
+        rate = config.learning_rate * train.length / config.bptt
         descent = Descent(rate, config.clip, config.weight_decay)
-        if config.gradient == "second_order":
-            value, gradient = second_order(loss, descent, weights, alphas, train, valid)
-        else:
-            value, gradient = bilevel.first_order(loss, weights, alphas, train, valid)
+        value, gradient = GRADIENTS[config.gradient](loss, descent, weights, alphas, train, valid)
         change, alpha_state = alpha_optimizer.update(gradient, state.alpha_optimizer, alphas)
         alphas = optax.apply_updates(alphas, change)
 

@@ -43,13 +43,13 @@ class Config:
     """Passes over the training text."""
     batch_size: int = 64
     """Streams of text side by side."""
-    steps: int = 35
-    """Words of a stream in a segment, through which gradients go back, on average; half as many in
-    one segment of twenty."""
-    steps_deviation: float = 5.0
+    bptt: int = 35
+    """Words of a stream in a segment, through which the gradient goes back in time, on average;
+    half as many in one segment of twenty."""
+    bptt_deviation: float = 5.0
     """How much that varies."""
     learning_rate: float = 20.0
-    """Times a segment's length by ``steps``."""
+    """Times a segment's length by ``bptt``."""
     clip: float = 0.25
     """Largest norm of the gradient."""
     weight_decay: float = 8e-7
@@ -64,12 +64,12 @@ class Config:
     """Streams that the validation and the test text are cut into."""
 
     def __post_init__(self) -> None:
-        sizes = ("units", "epochs", "batch_size", "steps", "evaluation_batch_size")
+        sizes = ("units", "epochs", "batch_size", "bptt", "evaluation_batch_size")
         positive(**{name: getattr(self, name) for name in sizes})
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
-        for name in ("patience", "steps_deviation"):
+        for name in ("patience", "bptt_deviation"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
 
@@ -115,9 +115,7 @@ class Training(NamedTuple):
     steps_per_epoch: int
 
 
-def network(
-    genotype: Genotype, units: int, vocabulary: int, *, rngs: nnx.Rngs
-) -> LanguageModel:
+def network(genotype: Genotype, units: int, vocabulary: int, *, rngs: nnx.Rngs) -> LanguageModel:
     """The language model of a recurrent genotype.
 
     Raises:
@@ -141,7 +139,7 @@ def build(
     Raises:
         ValueError: for a genotype of other cells, or a batch larger than half of the text.
     """
-    lengths = Lengths(config.steps, config.steps_deviation)
+    lengths = Lengths(config.bptt, config.bptt_deviation)
     text = padded_streams(words, config.batch_size, lengths.limit)
     steps_per_epoch = segments_per_epoch(text, lengths)
     make = functools.partial(network, genotype, config.units, vocabulary)
@@ -167,7 +165,7 @@ def build(
             return found.loss + config.temporal * found.change, found
 
         (_, found), gradient = jax.value_and_grad(regularized, has_aux=True)(state.weights)
-        rate = config.learning_rate * segment.length / config.steps
+        rate = config.learning_rate * segment.length / config.bptt
         weights = Descent(rate, config.clip, config.weight_decay).step(state.weights, gradient)
         average, averaged = add_to_average(state.average, state.averaged, weights)
         first = state.step % steps_per_epoch == 0
@@ -229,9 +227,7 @@ def add_to_average(average: Any, count: jax.Array, weights: Any) -> tuple[Any, j
     return moved, count + averaging
 
 
-def rises(
-    losses: jax.Array, epoch: jax.Array, loss: jax.Array, patience: int
-) -> jax.Array:
+def rises(losses: jax.Array, epoch: jax.Array, loss: jax.Array, patience: int) -> jax.Array:
     """Whether a loss is larger than the smallest of all before it but the last ``patience``: the
     sign to begin to average (arXiv:1708.02182, algorithm 1).
 

@@ -153,7 +153,10 @@ def files(tmp_path):
         (["language", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
         (["language", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
         (["language", "--search.dropout.words", "1"], "words=1.0; allowed is a probability"),
-        (["language", "--resume", "search_run"], "holds a search run; allowed is a language_search"),
+        (
+            ["language", "--resume", "search_run"],
+            "holds a search run; allowed is a language_search",
+        ),
     ],
 )
 def test_wrong_input_is_one_clear_line(arguments, message, files, monkeypatch, capsys):

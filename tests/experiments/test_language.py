@@ -1,4 +1,4 @@
-"""The command of the recurrent cell: a whole run, stopped and resumed; a published cell; presets."""
+"""The command of the recurrent cell: a run stopped and resumed, a published cell, presets."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from search import recurrent
 TINY = [
     f"--{part}.{name}={value}"
     for part in ("search", "train")
-    for name, value in {"units": 4, "epochs": 2, "batch-size": 4, "steps": 6}.items()
+    for name, value in {"units": 4, "epochs": 2, "batch-size": 4, "bptt": 6}.items()
 ]
 
 
@@ -41,7 +41,7 @@ def test_search_trains_what_it_finds_and_resumes(text, monkeypatch, capsys):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Run, "log", stop)
-    with pytest.raises(KeyboardInterrupt, match="Go on with: .*language --resume run"):
+    with pytest.raises(KeyboardInterrupt, match=r"Go on with: .*language --resume run"):
         language.command(arguments)
     language.command(["--resume", "run"])
     output = capsys.readouterr().out
@@ -95,7 +95,9 @@ def test_cells_for_images_are_refused(text):
 
 def test_a_loss_that_is_not_finite_is_said(text):
     arguments = ["--data", ".", "--folder", "run", *TINY, "--search.learning-rate", "1e38"]
-    with pytest.raises(FloatingPointError, match="not finite.*checkpoint, of step 0, is from before"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite.*checkpoint, of step 0, is from before"
+    ):
         language.command([*arguments, "--search.clip", "1e30"])
 
 

@@ -159,7 +159,9 @@ def test_perplexity_is_better_the_smaller(tmp_path):
     ]
     rows = [{"epoch": 1, "loss": 5.0, "perplexity": 148.4, "mix": {"recurrent": [[0.5] * 3]}}]
     given = {"rows": rows, "primitives": PRIMITIVES, "measure": "perplexity"}
-    text, page = report(tmp_path, genotype=published_recurrent["DARTS_V1"], results=results, **given)
+    text, page = report(
+        tmp_path, genotype=published_recurrent["DARTS_V1"], results=results, **given
+    )
     assert headline(text) == "57.60 test perplexity"
     assert "mean of the 1 other 61.80" in page.text
     rows = re.findall(r'<tr class="best"><th>(.*?)</th>', text)

@@ -56,7 +56,7 @@ def test_the_published_recurrent_cells():
 def test_the_printed_form_of_a_recurrent_cell_parses_and_is_printed():
     text = "Genotype(recurrent=[('relu', 0), ('tanh', 1)], concat=range(1, 3))"
     genotype = Genotype.parse(text)
-    nodes = (((("relu", 0),), (("tanh", 1),)))
+    nodes = ((("relu", 0),), (("tanh", 1),))
     assert genotype.cells == {"recurrent": Cell(nodes, Output("mean", (1, 2)))}
     assert str(genotype) == "recurrent:\n  1 = relu(0)\n  2 = tanh(1)\n  output = mean(1, 2)"
 
@@ -64,7 +64,11 @@ def test_the_printed_form_of_a_recurrent_cell_parses_and_is_printed():
 @pytest.mark.parametrize(
     ("nodes", "output", "message"),
     [
-        ([[["sep_conv_3x3", 0]]], {"mean": [1]}, "operation='sep_conv_3x3'; allowed are tanh, relu"),
+        (
+            [[["sep_conv_3x3", 0]]],
+            {"mean": [1]},
+            "operation='sep_conv_3x3'; allowed are tanh, relu",
+        ),
         ([[["none", 0]]], {"mean": [1]}, "operation='none'; allowed are tanh"),
         ([[["tanh", 0], ["relu", 0]]], {"mean": [1]}, "node 1 has 2 edges; allowed is one"),
         ([[["tanh", 1]]], {"mean": [1]}, "node 1 has input 1; allowed are 0 to 0"),

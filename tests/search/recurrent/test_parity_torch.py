@@ -132,7 +132,7 @@ def test_supernet(dropout):
 
 @pytest.mark.parametrize("gradient", ["first_order", "second_order"])
 def test_steps_of_the_search(gradient):
-    config = step.Config(units=UNITS, batch_size=BATCH, steps=8, gradient=gradient)
+    config = step.Config(units=UNITS, batch_size=BATCH, bptt=8, gradient=gradient)
     search = step.build(recurrent(3), config, jax.random.key(0), CORPUS)
     their_model = theirs(scale=10.0)
     random = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_steps_of_the_search(gradient):
 
 def test_steps_of_training():
     genotype = published_recurrent["DARTS_V2"]
-    config = training.Config(units=UNITS, batch_size=BATCH, steps=8)
+    config = training.Config(units=UNITS, batch_size=BATCH, bptt=8)
     built = training.build(
         genotype, config, jax.random.key(0), vocabulary=VOCABULARY, words=CORPUS.train
     )

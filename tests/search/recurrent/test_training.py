@@ -16,10 +16,10 @@ from search.recurrent.training import add_to_average, rises
 V1 = published_recurrent["DARTS_V1"]
 DROPOUT = recurrent.Dropout(0.1, 0.1, 0.1, 0.1, 0.1)
 SEARCH = recurrent.SearchConfig(
-    units=4, epochs=2, batch_size=3, steps=5, dropout=DROPOUT, alpha_learning_rate=0.1
+    units=4, epochs=2, batch_size=3, bptt=5, dropout=DROPOUT, alpha_learning_rate=0.1
 )
 TRAIN = recurrent.TrainConfig(
-    units=4, epochs=4, batch_size=3, steps=8, dropout=DROPOUT, patience=0, learning_rate=0.5
+    units=4, epochs=4, batch_size=3, bptt=8, dropout=DROPOUT, patience=0, learning_rate=0.5
 )
 
 
@@ -74,14 +74,15 @@ def rows(folder):
 
 
 def stopped_and_resumed(tmp_path, create, work):
-    """The folders of a run that never stops, and of one that is stopped after its first epoch."""
+    """The folders of a run that never stops, and of one that is stopped in its second epoch."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = work(create(whole))
     run, log = create(parts), Run.log
 
     def stop(self, row):
         log(self, row)
-        raise KeyboardInterrupt
+        if len(self.rows) == 2:
+            raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "log", stop)
@@ -138,7 +139,7 @@ def test_a_training_learns_averages_resumes_to_the_same_bits_and_loads(tmp_path)
 
 def test_the_validation_loss_begins_the_averaging():
     config = recurrent.TrainConfig(
-        units=4, epochs=3, batch_size=3, steps=8, dropout=DROPOUT, patience=0, learning_rate=60.0
+        units=4, epochs=3, batch_size=3, bptt=8, dropout=DROPOUT, patience=0, learning_rate=60.0
     )
     losses = []
     trained = recurrent.train(V1, corpus(), config, jax.random.key(1), progress=False)
@@ -154,8 +155,8 @@ def test_wrong_settings_are_refused(tmp_path):
         recurrent.train(V1, corpus(), recurrent.TrainConfig(batch_size=120))
     with pytest.raises(ValueError, match="batch_size=60; allowed are 1 to 45"):
         recurrent.run(recurrent.recurrent(), corpus(), recurrent.SearchConfig(batch_size=60))
-    with pytest.raises(ValueError, match="steps=0; allowed is a positive int"):
-        recurrent.SearchConfig(steps=0)
+    with pytest.raises(ValueError, match="bptt=0; allowed is a positive int"):
+        recurrent.SearchConfig(bptt=0)
     with pytest.raises(ValueError, match=r"clip=0; allowed is a positive number"):
         recurrent.TrainConfig(clip=0)
     with pytest.raises(ValueError, match=r"patience=-1; allowed is at least 0"):
