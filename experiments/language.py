@@ -15,6 +15,7 @@ from experiments.environment import environment
 from experiments.presets import RECURRENT_SEARCH, RECURRENT_TRAINING
 from experiments.report import write_report
 from jaxcv.analysis import count_parameters
+from jaxcv.functional._arguments import positive
 from jaxcv.genotype import RECURRENT, Genotype, published_recurrent
 from jaxcv.training.run import Run, write_atomically
 from jaxcv.training.train import read_genotype
@@ -35,6 +36,8 @@ class Options:
     genotype: str | None = None
     """A cell to train in place of searching one: DARTS_V1 or DARTS_V2, or a file, the
     genotype.json of a search or the reference implementation's Genotype(...)."""
+    nodes: int = 8
+    """Of the cells that are searched, and of random ones."""
     random_cells: int = 0
     """How many random cells to train in the same way, to compare with."""
     then_train: bool = True
@@ -43,6 +46,7 @@ class Options:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        positive(nodes=self.nodes)
         if self.random_cells < 0:
             raise ValueError(f"random_cells={self.random_cells!r}; allowed is at least 0")
         if self.genotype is not None and not self.then_train:
@@ -78,7 +82,7 @@ def command(arguments: Sequence[str]) -> None:
         run = Run.open(folder, "language_search")
         options = cli.options_of(run, Options)
         corpus = recurrent.load_corpus(options.data)
-    space = recurrent.recurrent()
+    space = recurrent.recurrent(options.nodes)
     key = jax.random.key(options.seed)
     try:
         if options.genotype is None:

@@ -148,7 +148,7 @@ def train_jaxcv(
     def advance(steps: int) -> float:
         nonlocal state
         before = float(state.sums["loss"])
-        state = built.advance(state, built.text, np.int32(steps))
+        state = built.advance(state, built.text, steps)
         return (float(state.sums["loss"]) - before) / steps
 
     return advance, lambda: float(built.evaluate(state.average, valid))

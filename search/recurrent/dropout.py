@@ -52,7 +52,7 @@ class Dropout:
 
     def masks(self, key: jax.Array, vocabulary: int, batch: int, units: int) -> Masks:
         """Masks drawn for a segment."""
-        shapes = Masks((vocabulary,), *[(batch, units)] * 4)
+        shapes = [(vocabulary,), *[(batch, units)] * 4]
         keys = jax.random.split(key, len(shapes))
         return Masks(
             *(

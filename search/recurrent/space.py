@@ -105,11 +105,11 @@ def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
             "finite"
         )
     candidates = cell.allowed & (np.array(cell.vocabulary) != "none")
-    weights = np.where(candidates, weights, -np.inf)
+    weights = np.where(candidates, weights.astype(float), -np.inf)
     nodes, start = [], 0
     for node in range(1, cell.nodes + 1):
         own = weights[start : start + node]
-        source, column = np.unravel_index(own.argmax(), own.shape)
+        source, column = np.unravel_index(int(np.argmax(own)), own.shape)
         nodes.append(((cell.vocabulary[column], int(source)),))
         start += node
     return Genotype(

@@ -15,7 +15,7 @@ TINY = [
     f"--{part}.{name}={value}"
     for part in ("search", "train")
     for name, value in {"units": 4, "epochs": 2, "batch-size": 4, "bptt": 6}.items()
-]
+] + ["--nodes", "2"]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_search_trains_what_it_finds_and_resumes(text, monkeypatch, capsys):
         assert result["test_perplexity"] == recurrent.best(rows)["test_perplexity"]
         assert row[2] == f"{result['test_perplexity']:.2f}"
         # Six words: embedding, bias, and the matrices of the cell.
-        assert result["parameters"] == 6 * 4 + 6 + 8 * 8 + 8 * 4 * 8
+        assert result["parameters"] == 6 * 4 + 6 + 8 * 8 + 2 * 4 * 8
         assert (inner / "report.html").exists()
     model, vocabulary = recurrent.load(folder / "discovered")
     assert len(vocabulary) == 6 and model.cell.edges == tuple(
@@ -103,6 +103,20 @@ def test_a_loss_that_is_not_finite_is_said(text):
 
 @pytest.mark.parametrize("name", language.PRESETS)
 def test_presets_take_real_steps_resume_and_discretize(name, text, monkeypatch):
-    """With less text, and thinner, as all else is what takes its time."""
-    language.command(["--preset", name, "--data", ".", "--folder", name, *TINY, "--no-then-train"])
+    """With less text and thinner, as their own sizes take their time."""
+    log = Run.log
+
+    def stop(self, row):
+        log(self, row)
+        if len(self.rows) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            arguments = ["--data", ".", "--folder", name, *TINY, "--no-then-train"]
+            language.command(["--preset", name, *arguments])
+    language.command(["--resume", name])
+    rows = (text / name / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [1, 2]
     Genotype.from_json((text / name / "genotype.json").read_text())

@@ -8,7 +8,14 @@ from flax import nnx
 
 from jaxcv.analysis import count_parameters
 from jaxcv.genotype import RECURRENT, published, published_recurrent
-from search.recurrent import Dropout, LanguageModel, SearchCell, network, recurrent
+from search.recurrent import (
+    Dropout,
+    LanguageModel,
+    SearchCell,
+    network,
+    random_genotype,
+    recurrent,
+)
 from search.recurrent.model import Segment, read
 
 VOCABULARY, UNITS, BATCH, STEPS = 7, 4, 3, 6
@@ -17,7 +24,8 @@ V2 = published_recurrent["DARTS_V2"]
 
 def small(kind):
     if kind == "discrete":
-        return network(V2, UNITS, VOCABULARY, rngs=nnx.Rngs(0)), ()
+        genotype = random_genotype(recurrent(3), jax.random.key(0))
+        return network(genotype, UNITS, VOCABULARY, rngs=nnx.Rngs(0)), ()
     cell = SearchCell(recurrent(3).cells[RECURRENT], UNITS, rngs=nnx.Rngs(0))
     mix = jax.random.uniform(jax.random.key(1), (6, 5))
     return LanguageModel(cell, UNITS, VOCABULARY, rngs=nnx.Rngs(0)), (mix,)
