@@ -134,6 +134,9 @@ def draw_curves(
         _tidy(axes, len(rows))
         if shown == "perplexity":
             axes.set_yscale("log")
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted("{x:.0f}")
+            axes.tick_params(which="minor", labelsize=8.5, color="#999999", labelcolor="#444444")
         if axes.get_lines():
             axes.legend(frameon=False, fontsize=9)
     if title:
