@@ -150,18 +150,18 @@ def _restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
     return kind(**fields)
 
 
-def read_genotype(name: str) -> Genotype:
-    """A published genotype by name, or one in a file.
+def read_genotype(name: str, known: Mapping[str, Genotype] = published) -> Genotype:
+    """A known genotype by name, or one in a file.
 
     Raises:
         ValueError: for a name that is neither, or a file that holds no genotype.
     """
-    if name in published:
-        return published[name]
+    if name in known:
+        return known[name]
     try:
         text = Path(name).read_text()
     except (OSError, UnicodeDecodeError):
         raise ValueError(
-            f"genotype={name!r} cannot be read; allowed is a file, or one of {', '.join(published)}"
+            f"genotype={name!r} cannot be read; allowed is a file, or one of {', '.join(known)}"
         ) from None
     return Genotype.parse(text)

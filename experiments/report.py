@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.environment import environment
 from experiments.page import picture, settings_table, write_page
-from jaxcv.genotype import Genotype
+from jaxcv.genotype import Genotype, first_node
 from search.plot import draw_cell, draw_curves, draw_watch, draw_weights
 
 
@@ -23,6 +23,7 @@ def write_report(
     genotype: Genotype | None = None,
     primitives: Mapping[str, Sequence[str]] = {},
     results: Sequence[Mapping[str, Any]] = (),
+    measure: str = "accuracy",
     notes: str = "",
     finished: bool = True,
 ) -> Path:
@@ -40,6 +41,8 @@ def write_report(
         results: trained networks to compare, a row of the table each: "name", "test_accuracy" (a
             fraction), "parameters", "seconds" and whatever else is known. The first is the one
             that the run is about.
+        measure: what is measured, "accuracy" or, of language models, "perplexity"; the names above
+            with that in place of accuracy.
         notes: remarks in plain text; an empty line begins a paragraph.
         finished: whether the run has come to its end.
 
@@ -47,7 +50,7 @@ def write_report(
         The path of the page.
     """
     folder = Path(folder)
-    headline, detail = _headline(config, rows, results, finished)
+    headline, detail = _headline(config, rows, results, measure, finished)
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="headline">{escape(headline)}</p>',
@@ -55,7 +58,7 @@ def write_report(
         *(f"<p>{escape(paragraph)}</p>" for paragraph in re.split(r"\n\s*\n", notes) if paragraph),
     ]
     if results:
-        body.append(f"<h2>Results</h2>{_results_table(results)}")
+        body.append(f"<h2>Results</h2>{_results_table(results, measure)}")
     if genotype:
         body.append("<h2>Cells</h2>")
         for kind, cell in genotype.cells.items():
@@ -66,7 +69,9 @@ def write_report(
         )
     if rows:
         body.append("<h2>Curves</h2>")
-        body.append(picture(folder, "curves", "loss and accuracy", draw_curves(rows)))
+        body.append(
+            picture(folder, "curves", f"loss and {measure}", draw_curves(rows, measure=measure))
+        )
         if any("entropy" in row for row in rows):
             body.append("<h2>Signs of a collapse</h2>")
             body.append(picture(folder, "watch", "signs of a collapse", draw_watch(rows)))
@@ -74,7 +79,8 @@ def write_report(
     if mixes:
         body.append("<h2>Mixing weights</h2>")
         for kind in mixes[0]:
-            figure = draw_weights(np.array([mix[kind] for mix in mixes]), primitives[kind])
+            history = np.array([mix[kind] for mix in mixes])
+            figure = draw_weights(history, primitives[kind], inputs=first_node(kind))
             body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     if config:
         body.append(f"<h2>Configuration</h2>{settings_table(_flat(config))}")
@@ -88,6 +94,7 @@ def _headline(
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     results: Sequence[Mapping[str, Any]],
+    measure: str,
     finished: bool,
 ) -> tuple[str, str]:
     """The result in one line, and what belongs to it in another."""
@@ -95,40 +102,42 @@ def _headline(
     if not finished and "epochs" in config:
         epochs = f"{len(rows)} of {_count(config['epochs'], 'epoch')}"
     details = [] if finished else ["still running"]
-    if results and results[0].get("test_accuracy") is not None:
+    key = f"test_{measure}"
+    if results and results[0].get(key) is not None:
         first, *others = results
-        headline = f"{_accuracy(first['test_accuracy'])} test accuracy"
-        details += [_value(key, first[key]) for key in ("name",) if key in first]
+        headline = f"{_value(key, first[key])} test {measure}"
+        details += [first["name"]] if "name" in first else []
         if "parameters" in first:
             details.append(f"{_value('parameters', first['parameters'])} parameters")
-        measured = [r["test_accuracy"] for r in others if r.get("test_accuracy") is not None]
+        measured = [r[key] for r in others if r.get(key) is not None]
         if measured:
-            mean = _accuracy(float(np.mean(measured)))
+            mean = _value(key, float(np.mean(measured)))
             details.append(f"mean of the {_count(len(measured), 'other')} {mean}")
         return headline, " · ".join(details)
     if rows:
         details.append(epochs)
         details.append(_duration(sum(row.get("seconds") or 0.0 for row in rows)))
         for key, name in (
-            ("test_accuracy", "test accuracy"),
-            ("valid_accuracy", "validation accuracy of the search network"),
-            ("accuracy", "training accuracy"),
+            (f"test_{measure}", f"test {measure}"),
+            (f"valid_{measure}", f"validation {measure} of the search network"),
+            (measure, f"training {measure}"),
         ):
             values = [row[key] for row in rows if row.get(key) is not None]
             if values:
-                return f"{_accuracy(values[-1])} {name}", " · ".join(details)
+                return f"{_value(key, values[-1])} {name}", " · ".join(details)
     return ("Finished" if finished else "No epoch has finished yet"), " · ".join(details)
 
 
-def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
+def _results_table(results: Sequence[Mapping[str, Any]], measure: str) -> str:
     keys = list(dict.fromkeys(key for result in results for key in result if key != "name"))
-    accuracies = [result.get("test_accuracy") for result in results]
-    best = max((value for value in accuracies if value is not None), default=None)
+    measured = [result.get(f"test_{measure}") for result in results]
+    better = max if measure == "accuracy" else min
+    best = better((value for value in measured if value is not None), default=None)
     names = ["time" if key == "seconds" else key.replace("_", " ") for key in keys]
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = ""
-    for result, accuracy in zip(results, accuracies, strict=True):
-        mark = ' class="best"' if accuracy is not None and accuracy == best else ""
+    for result, value in zip(results, measured, strict=True):
+        mark = ' class="best"' if value is not None and value == best else ""
         cells = "".join(f"<td>{escape(_value(key, result.get(key)))}</td>" for key in keys)
         body += f"<tr{mark}><th>{escape(str(result.get('name', '')))}</th>{cells}</tr>\n"
     return (
@@ -152,16 +161,14 @@ def _value(key: str, value: Any) -> str:
     if value is None:
         return "–"
     if key.endswith("accuracy"):
-        return _accuracy(value)
+        return f"{100 * value:.2f} %"
+    if key.endswith("perplexity"):
+        return f"{value:.2f}"
     if key == "parameters":
         return f"{value / 1e6:.2f} M" if value >= 1e5 else f"{value:,}"
     if key == "seconds":
         return _duration(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _accuracy(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
 
 
 def _duration(seconds: float) -> str:

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
-from jaxcv.blocks.operations import check_operation
+from jaxcv.blocks.operations import ACTIVATIONS, OPERATIONS, check_operation
 
 Edge = tuple[str, int]
 
 _VERSION = 1
-_RULES = ("concat",)
+RECURRENT = "recurrent"
 
 
 class Output(NamedTuple):
     """How a cell's output is made: a rule, and the states that it is applied to.
 
-    States are numbered as the inputs of edges are, so the first node is 2. The rule "concat" joins
-    nodes along the channels.
+    States are numbered as the inputs of edges are. The rule "concat", of cells for images, joins
+    them along the channels; "mean", of recurrent cells, is their mean.
     """
 
     rule: str
@@ -30,8 +30,11 @@ class Output(NamedTuple):
 class Cell(NamedTuple):
     """A discrete cell: for each node its edges (operation, input), and the output rule.
 
-    A node is the sum of its edges' results. Input 0 is the output of the cell before the last, 1
-    that of the last cell, 2 the first node, and so on.
+    A node of a cell for images is the sum of its edges' results. Input 0 is the output of the cell
+    before the last, 1 that of the last cell, 2 the first node, and so on.
+
+    A node of a recurrent cell has one edge, whose operation is an activation. Input 0 is made of
+    the word and the hidden state, 1 is the first node, and so on.
     """
 
     nodes: tuple[tuple[Edge, ...], ...]
@@ -40,11 +43,13 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Genotype:
-    """A discrete cell for each kind of cell, "normal" and "reduce" in networks for images.
+    """A discrete cell for each kind of cell: "normal" and "reduce" in networks for images,
+    "recurrent" in those for text.
 
     Raises:
         ValueError: for an unknown operation, an input that is not an earlier state, a node
-            without edges, or an output of states that do not exist.
+            without edges, a recurrent one with several, or an output of another rule or of states
+            that do not exist.
     """
 
     cells: Mapping[str, Cell]
@@ -92,7 +97,8 @@ class Genotype:
     @classmethod
     def parse(cls, text: str) -> "Genotype":
         """A genotype from JSON, or as the reference implementation of DARTS prints it:
-        ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=...)``.
+        ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=...)``,
+        or ``Genotype(recurrent=[('relu', 0), ...], concat=range(1, 9))``.
 
         Raises:
             ValueError: for text that is neither, or no valid genotype.
@@ -111,7 +117,7 @@ class Genotype:
         lines = []
         for kind, cell in self.cells.items():
             lines.append(f"{kind}:")
-            for number, node in enumerate(cell.nodes, 2):
+            for number, node in enumerate(cell.nodes, first_node(kind)):
                 edges = " + ".join(f"{operation}({source})" for operation, source in node)
                 lines.append(f"  {number} = {edges}")
             lines.append(f"  output = {cell.output.rule}{cell.output.states}")
@@ -120,13 +126,22 @@ class Genotype:
 
 def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
     """A genotype from the flat form of the published ones: under each kind a list of (operation,
-    input), two a node, and under ``<kind>_concat`` the states that make the output."""
+    input), two a node, and under ``<kind>_concat`` the states that make the output. Of a recurrent
+    cell there is one a node, and the states, whose mean the output is, are under ``concat``."""
     cells = {}
+    if {RECURRENT, "concat"} <= fields.keys():
+        single = tuple(((operation, source),) for operation, source in fields[RECURRENT])
+        cells[RECURRENT] = Cell(single, Output("mean", tuple(fields["concat"])))
     for kind in [name for name in fields if f"{name}_concat" in fields]:
         pairs = [(operation, source) for operation, source in fields[kind]]
         nodes = tuple(tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2))
         cells[kind] = Cell(nodes, Output("concat", tuple(fields[f"{kind}_concat"])))
     return Genotype(cells)
+
+
+def first_node(kind: str) -> int:
+    """The number of the state that is the first node of a kind of cell: that of its inputs."""
+    return 1 if kind == RECURRENT else 2
 
 
 def _literal(node: ast.expr) -> Any:
@@ -148,22 +163,24 @@ def _cell_from_json(kind: str, cell: Any) -> Cell:
 
 
 def _check(kind: str, cell: Cell) -> None:
-    place = f"cells[{kind!r}]"
+    place, first, recurrent = f"cells[{kind!r}]", first_node(kind), kind == RECURRENT
     if not cell.nodes:
         raise ValueError(f"{place}.nodes is empty; allowed is at least one node")
-    for number, node in enumerate(cell.nodes, 2):
+    for number, node in enumerate(cell.nodes, first):
         if not node:
             raise ValueError(f"{place}: node {number} has no edges; allowed is at least one")
+        if recurrent and len(node) > 1:
+            raise ValueError(f"{place}: node {number} has {len(node)} edges; allowed is one")
         for operation, source in node:
-            check_operation(operation)
+            check_operation(operation, ACTIVATIONS if recurrent else OPERATIONS)
             _check_state(f"{place}: node {number} has input", source, 0, number)
     rule, states = cell.output
-    if rule not in _RULES:
-        raise ValueError(f"{place}.output has rule {rule!r}; allowed are {', '.join(_RULES)}")
+    if rule != (allowed := "mean" if recurrent else "concat"):
+        raise ValueError(f"{place}.output has rule {rule!r}; allowed is {allowed}")
     if not states or len(set(states)) < len(states):
         raise ValueError(f"{place}.output has states {states}; allowed are distinct ones, some")
     for state in states:
-        _check_state(f"{place}.output has state", state, 2, len(cell.nodes) + 2)
+        _check_state(f"{place}.output has state", state, first, len(cell.nodes) + first)
 
 
 def _check_state(place: str, state: Any, first: int, end: int) -> None:
@@ -171,9 +188,12 @@ def _check_state(place: str, state: Any, first: int, end: int) -> None:
         raise ValueError(f"{place} {state!r}; allowed are {first} to {end - 1}")
 
 
-def _published() -> dict[str, Genotype]:
-    text = resources.files("jaxcv").joinpath("published.json").read_text()
+def _published(file: str) -> dict[str, Genotype]:
+    text = resources.files("jaxcv").joinpath(file).read_text()
     return {name: from_pairs(fields) for name, fields in json.loads(text).items()}
 
 
-published: Mapping[str, Genotype] = _published()
+published: Mapping[str, Genotype] = _published("published.json")
+"""Cells for images."""
+published_recurrent: Mapping[str, Genotype] = _published("published_recurrent.json")
+"""Recurrent cells."""

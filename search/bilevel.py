@@ -138,8 +138,9 @@ def unrolled(
     """
 
     def forth(state: Any, _: None) -> tuple[Any, Any]:
-        by_weights = _derivative(loss, 0)(state[0], alphas, train)
-        return inner.step(*state, by_weights), state[0]
+        weights, velocity = state
+        by_weights = _derivative(loss, 0)(weights, alphas, train)
+        return inner.step(weights, velocity, by_weights), weights
 
     start = (weights, inner.velocity)
     (ahead, _), passed = lax.scan(forth, start, length=inner.steps)

@@ -16,11 +16,21 @@ from jaxcv.genotype import Cell
 from search.layout import Box, arrange
 
 # Okabe and Ito's palette, safe for the colour-blind; strong for lines, dark for text on the tint.
+_BLUE, _ORANGE, _GREEN, _GREY = (
+    ("#0072b2", "#00517f", "#e1eef7"),
+    ("#d55e00", "#9a4400", "#fbe9dd"),
+    ("#009e73", "#00694d", "#dff2ec"),
+    ("#5f5f5f", "#4d4d4d", "#eeeeee"),
+)
 _FAMILIES = {
-    "sep": ("#0072b2", "#00517f", "#e1eef7"),
-    "dil": ("#d55e00", "#9a4400", "#fbe9dd"),
-    "pool": ("#009e73", "#00694d", "#dff2ec"),
-    "skip": ("#5f5f5f", "#4d4d4d", "#eeeeee"),
+    "sep": _BLUE,
+    "dil": _ORANGE,
+    "pool": _GREEN,
+    "skip": _GREY,
+    "tanh": _BLUE,
+    "relu": _ORANGE,
+    "sigmoid": _GREEN,
+    "identity": _GREY,
     "none": ("#b8a200", "#6b5e00", "#f7f4dc"),
     "conv": ("#b5539a", "#86356f", "#f6e6f1"),
 }
@@ -48,8 +58,10 @@ def operation_colors(operation: str) -> tuple[str, str, str]:
 
 def draw_cell(cell: Cell, title: str | None = None) -> Figure:
     """A discrete cell, left to right: its inputs, its nodes with the operation on each edge, and
-    its output, as in figures 4 and 5 of arXiv:1806.09055."""
-    boxes, lines = _boxes_and_lines(cell)
+    its output, as in figures 4 to 6 of arXiv:1806.09055. Node 0 of a recurrent cell is what it
+    makes of its inputs; its numbers are those of the genotype."""
+    labels, edges = _graph(cell)
+    boxes, lines = _boxes_and_lines(len(labels), edges)
     links = [link for line in lines for link in itertools.pairwise(line.boxes)]
     y, ports = arrange(boxes, links)
     bottom = min(at - box.height / 2 for at, box in zip(y, boxes, strict=True)) - _EDGE
@@ -76,38 +88,55 @@ def draw_cell(cell: Cell, title: str | None = None) -> Figure:
             box = chain[-2]
             _draw_box(axes, (x[box], y[box]), boxes[box], tint, "none", 0.08)
             _text(axes, (x[box], y[box]), operation_label(operation), _LABEL_SIZE, dark)
-    output = len(cell.nodes) + 2
-    for state in range(output + 1):
-        text = "$c_k$" if state == output else state_label(state)
+    output = len(labels) - 1
+    for state, text in enumerate(labels):
         fill, edge = _INPUT if state < 2 else _OUTPUT if state == output else _NODE
         _draw_box(axes, (x[state], y[state]), boxes[state], fill, edge, 0.06)
         _text(axes, (x[state], y[state]), text, _STATE_SIZE, _INK)
     return figure
 
 
+_Arc = tuple[int, int, str | None]
+
+
+def _graph(cell: Cell) -> tuple[list[str], list[_Arc]]:
+    """The labels of all states, two inputs, nodes and the output; and (source, target, operation)
+    of all edges, without an operation where there is none to choose."""
+    if cell.output.rule == "mean":
+        # A state of the genotype stands behind the two inputs that its state 0 is made of.
+        behind, first = 2, 1
+        labels = ["$x_t$", "$h_{t-1}$", *map(str, range(len(cell.nodes) + 1)), "$h_t$"]
+        edges: list[_Arc] = [(0, 2, None), (1, 2, None)]
+    else:
+        behind, first = 0, 2
+        labels = [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
+        edges = []
+    edges += [
+        (source + behind, target + behind, operation)
+        for target, node in enumerate(cell.nodes, first)
+        for operation, source in node
+    ]
+    output = len(labels) - 1
+    return labels, [*edges, *((state + behind, output, None) for state in cell.output.states)]
+
+
 class _Line(NamedTuple):
-    """A line of the picture: its operation, none to the output, and its boxes from end to end."""
+    """A line of the picture: its operation, if it has one, and its boxes from end to end."""
 
     operation: str | None
     boxes: list[int]
 
 
-def _boxes_and_lines(cell: Cell) -> tuple[list[Box], list[_Line]]:
+def _boxes_and_lines(states: int, edges: list[_Arc]) -> tuple[list[Box], list[_Line]]:
     """The boxes, first those of the cell's states and its output, then labels and places to pass;
     and the lines through them. A node is as far to the right as its inputs demand."""
+    output = states - 1
     depths = [0, 0]
-    for node in cell.nodes:
-        depths.append(1 + max(depths[source] for _, source in node))
+    for state in range(2, output):
+        depths.append(1 + max(depths[source] for source, target, _ in edges if target == state))
     # Labels stand in the columns between those of the states.
     columns = [2 * depth for depth in depths]
-    output = len(columns)
     columns.append(max(columns) + 1)
-    edges: list[tuple[int, int, str | None]] = [
-        (source, target, operation)
-        for target, node in enumerate(cell.nodes, 2)
-        for operation, source in node
-    ]
-    edges += [(state, output, None) for state in cell.output.states]
 
     boxes = []
     for state, column in enumerate(columns):

@@ -6,8 +6,8 @@ which is cheap, so that a search needs a third of the memory. On the CPU both pa
 tangents, are C++ (``native/mixed.cc``), where a compiler was found.
 
 The forward pass is a primitive; so are its tangent, which is linear, and the tangent's transpose,
-which is the backward pass, and the tangent of that. Derivatives of the two tangents are those of the
-definition: derivatives of any order, forward and reverse, agree with it.
+which is the backward pass, and the tangent of that. Derivatives of the two tangents are those of
+the definition: derivatives of any order, forward and reverse, agree with it.
 """
 
 import functools

@@ -25,15 +25,17 @@ _STYLES = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 
 
 
 def draw_weights(
-    history: np.ndarray, primitives: Sequence[str], title: str | None = None
+    history: np.ndarray, primitives: Sequence[str], title: str | None = None, *, inputs: int = 2
 ) -> Figure:
     """How the mixing weights of one kind of cell moved: a row of panels for each node, a panel for
     each of its edges, a line for each primitive.
 
     Args:
-        history: [epochs, edges, primitives], the weights after each epoch. Node i has i + 2 edges,
-            one from each cell input and each node before it, in this order.
+        history: [epochs, edges, primitives], the weights after each epoch. Node i, from 0, has
+            i + inputs edges, one from each cell input and each node before it, in this order.
         primitives: their names.
+        title: of the figure.
+        inputs: of the cell, 2, or 1 of a recurrent one, whose node 0 that is.
 
     Raises:
         ValueError: for a history that has no epoch, not the edges of such nodes, or another number
@@ -46,28 +48,31 @@ def draw_weights(
             "with at least one epoch"
         )
     edges = history.shape[1]
-    nodes = next(n for n in range(edges + 2) if n * (n + 3) // 2 >= edges)
-    if not nodes or nodes * (nodes + 3) // 2 != edges:
+    sizes = [n * (n - 1) // 2 + n * inputs for n in range(1, edges + 2)]
+    if edges not in sizes:
         raise ValueError(
-            f"history has {edges} edges; allowed are 2, 5, 9, 14, 20, ... (node i: i + 2)"
+            f"history has {edges} edges; allowed are {', '.join(map(str, sizes[:5]))}, ... "
+            f"(node i: i + {inputs})"
         )
+    nodes = 1 + sizes.index(edges)
 
-    columns = max(nodes + 1, 3)
+    columns = max(nodes + inputs - 1, 3)
     figure = Figure(
         (1.9 * columns + 0.5, 1.5 * nodes + 0.9), facecolor="white", layout="constrained"
     )
     grid = figure.add_gridspec(nodes, columns)
     styles = _line_styles(primitives, points=len(history) == 1)
     epochs = np.arange(1, len(history) + 1)
+    label = str if inputs == 1 else state_label
     first: Axes | None = None
     edge = 0
     for node in range(nodes):
-        for source in range(node + 2):
+        for source in range(node + inputs):
             axes = figure.add_subplot(grid[node, source], sharex=first, sharey=first)
             first = first or axes
             for primitive, name in enumerate(primitives):
                 axes.plot(epochs, history[:, edge, primitive], **styles[name])
-            axes.set_title(f"{state_label(source)} → {node}", size=10, pad=3)
+            axes.set_title(f"{label(source)} → {label(node + inputs)}", size=10, pad=3)
             _tidy(axes, len(history))
             axes.tick_params(labelleft=source == 0, labelbottom=node == nodes - 1)
             edge += 1
@@ -92,12 +97,16 @@ def draw_weights(
     return figure
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Figure:
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]], title: str | None = None, *, measure: str = "accuracy"
+) -> Figure:
     """Loss and accuracy over the epochs, of the examples trained on and of those held out.
 
     Args:
         rows: of ``metrics.jsonl``: "epoch", and of "loss", "valid_loss", "test_loss", "accuracy"
             (a fraction), ... what was measured at that epoch.
+        title: of the figure.
+        measure: "accuracy", or "perplexity" instead of it, on a logarithmic scale.
 
     Raises:
         ValueError: without rows.
@@ -105,11 +114,10 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     if not rows:
         raise ValueError("rows is empty; allowed is at least one epoch")
     figure = Figure((8.4, 3.1), facecolor="white", layout="constrained")
-    for axes, measure, scale in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
-    ):
+    for axes, shown in zip(figure.subplots(1, 2), ("loss", measure), strict=True):
+        scale = 100 if shown == "accuracy" else 1
         for prefix, color in _SPLITS.items():
-            key = f"{prefix}_{measure}" if prefix else measure
+            key = f"{prefix}_{shown}" if prefix else shown
             points = [(row["epoch"], scale * row[key]) for row in rows if row.get(key) is not None]
             if points:
                 marker = "o" if len(points) == 1 else None
@@ -121,9 +129,14 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
                     linewidth=1.6,
                     label=prefix or "train",
                 )
-        axes.set_title("loss" if measure == "loss" else "accuracy (%)", size=11, loc="left")
+        axes.set_title("accuracy (%)" if shown == "accuracy" else shown, size=11, loc="left")
         axes.set_xlabel("epoch", size=10)
         _tidy(axes, len(rows))
+        if shown == "perplexity":
+            axes.set_yscale("log")
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted("{x:.0f}")
+            axes.tick_params(which="minor", labelsize=8.5, color="#999999", labelcolor="#444444")
         if axes.get_lines():
             axes.legend(frameon=False, fontsize=9)
     if title:

@@ -40,6 +40,12 @@ def _cells(
     return Case(name, kind, sizes, **more)
 
 
+def _recurrent(units: int, batch: int, steps: int) -> Case:
+    sizes = {"units": units, "batch": batch, "steps": steps, "vocabulary": 10_000}
+    name = f"recurrent search step, {units} units, {steps} words, batch {batch}"
+    return Case(name, "recurrent_search", sizes, forms=("contiguous",))
+
+
 def _resnet(kind: str, batch: int, **more: Any) -> Case:
     sizes = {"depths": [3, 4, 6, 3], "classes": 1000, "image": 224, "batch": batch}
     return Case(f"resnet50 {kind}, 224×224, batch {batch}", f"resnet_{kind}", sizes, **more)
@@ -87,6 +93,7 @@ CASES = (
     ),
     _cells("search", "search compilation", 20, 16, sides=("jaxcv",), only_compiled=True),
     _cells("train", "train step of DARTS_V2", 8, 16),
+    _recurrent(300, 64, 35),
     _resnet("inference", 1),
     _resnet("inference", 16),
     _resnet("training", 1),

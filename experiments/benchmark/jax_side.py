@@ -20,7 +20,8 @@ from jaxcv.genotype import published
 from jaxcv.models.resnet import Bottleneck, ResNet
 from jaxcv.training import classification
 from jaxcv.training.loss import cross_entropy
-from search import Config, darts, step
+from search import Config, darts, recurrent, step
+from search.recurrent import step as recurrent_step
 
 _CLASSES = 10
 _BATCHES = 4
@@ -165,6 +166,16 @@ def train(*, side: str, channels: int, layers: int, image: int, batch: int) -> P
     return Program(built.advance, built.init(), (data,), carried=True, counted=True)
 
 
+def recurrent_search(*, side: str, units: int, batch: int, steps: int, vocabulary: int) -> Program:
+    """Steps of a search of a recurrent cell, on segments of text in turn."""
+    random = np.random.default_rng(0)
+    words = random.integers(0, vocabulary, batch * (_BATCHES * steps + 1), np.int32)
+    corpus = recurrent.Corpus("random", tuple(map(str, range(vocabulary))), words, words, words)
+    config = recurrent.SearchConfig(units=units, batch_size=batch, bptt=steps)
+    built = recurrent_step.build(recurrent.recurrent(), config, jax.random.key(0), corpus)
+    return Program(built.advance, built.init(), (built.texts,), carried=True, counted=True)
+
+
 def _resnet(depths: list[int], classes: int, image: int, batch: int) -> tuple[Any, ...]:
     model = ResNet(Bottleneck, depths, classes, rngs=nnx.Rngs(0))
     graph, _ = nnx.split(model)
@@ -258,6 +269,7 @@ def depthwise(
 PROGRAMS: dict[str, Callable[..., Program]] = {
     "search": search,
     "train": train,
+    "recurrent_search": recurrent_search,
     "resnet_inference": resnet_inference,
     "resnet_training": resnet_training,
     "depthwise": depthwise,

@@ -21,6 +21,7 @@ from experiments.benchmark.worker import Work, resident_peak, serve
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests"))
 
+import torch_recurrent  # noqa: E402
 import torch_reference  # noqa: E402
 import torch_resnet  # noqa: E402
 import torch_second_order  # noqa: E402
@@ -114,6 +115,29 @@ def train(form: Form, *, channels: int, layers: int, image: int, batch: int) -> 
     return lambda: torch_reference.train_step(network, optimizer, images, labels, 0.025)
 
 
+def recurrent_search(
+    form: Form, *, units: int, batch: int, steps: int, vocabulary: int
+) -> Callable[[], Any]:
+    """A step of a search of a recurrent cell. What may be compiled is the cell, as the loop over
+    the words would be unrolled."""
+    cell = form.network(torch_recurrent.SearchCell(8, units))
+    model = torch_recurrent.LanguageModel(cell, vocabulary).to(form.device)
+    alphas = 1e-3 * torch.randn(36, 5, device=form.device)
+    searching = torch_recurrent.Search(model, alphas)
+    rates = {"embedded": 0.2, "inputs": 0.75, "hidden": 0.25, "outputs": 0.75}
+    hidden = [torch.zeros(batch, units, device=form.device) for _ in range(2)]
+    texts = [torch.randint(vocabulary, (steps + 1, batch), device=form.device) for _ in range(2)]
+
+    def step() -> None:
+        given = [(text[:-1], text[1:], h) for text, h in zip(texts, hidden, strict=True)]
+        drawn = [
+            torch_recurrent.masks(rates, vocabulary, batch, units, form.device) for _ in range(2)
+        ]
+        _, _, hidden[0], hidden[1] = searching.step(*given, *drawn)
+
+    return step
+
+
 def _resnet(form: Form, depths: list[int], classes: int) -> Any:
     return form.network(torch_resnet.ResNet(torch_resnet.Bottleneck, depths, classes))
 
@@ -171,6 +195,7 @@ def depthwise(
 STEPS: dict[str, Callable[..., Callable[[], Any]]] = {
     "search": search,
     "train": train,
+    "recurrent_search": recurrent_search,
     "resnet_inference": resnet_inference,
     "resnet_training": resnet_training,
     "depthwise": depthwise,

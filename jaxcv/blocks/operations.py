@@ -6,7 +6,8 @@ factory in ``OPERATIONS``.
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -224,12 +225,21 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
 }
 
 
-def check_operation(name: str) -> None:
-    """Raises a ValueError with the nearest names if no operation is called ``name``."""
-    if name not in OPERATIONS:
-        near = difflib.get_close_matches(str(name), OPERATIONS, n=3)
+# What a node of a recurrent cell may apply.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
+    """Raises a ValueError with the nearest names if ``name`` is none of the ``known`` ones."""
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"operation={name!r}; allowed are {', '.join(OPERATIONS)}{hint}")
+        raise ValueError(f"operation={name!r}; allowed are {', '.join(known)}{hint}")
 
 
 def create_operation(

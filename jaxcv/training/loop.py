@@ -49,6 +49,7 @@ def fit(
     epochs: int,
     steps_per_epoch: int,
     images_per_step: int,
+    unit: str = "images",
     end_epoch: Callable[[S], Mapping[str, Any]],
     description: str,
     run: Run | None = None,
@@ -64,7 +65,8 @@ def fit(
         init: makes a fresh state; called only if the run has no checkpoint.
         advance: takes a state a number of steps on, never past the end of an epoch.
         epochs, steps_per_epoch: when it is done.
-        images_per_step: of images trained on, for the images per second.
+        images_per_step: of images, or other things, trained on, for the images per second.
+        unit: what they are.
         end_epoch: more metrics at the end of an epoch.
         description: what the progress bar says.
         run: where metrics and checkpoints go, if anywhere.
@@ -134,7 +136,7 @@ def fit(
             speed = steps * images_per_step / (now - started)
             epoch = (step - 1) // steps_per_epoch + 1
             shown = {name: f"{value.mean():.3f}" for name, value in means.items()}
-            bar.set_postfix({"epoch": epoch, **shown, "img/s": f"{speed:.0f}"}, refresh=False)
+            bar.set_postfix({"epoch": epoch, **shown, f"{unit}/s": f"{speed:.0f}"}, refresh=False)
             bar.update(steps)
             chunk = _next_chunk(steps, now - started)
             if step % steps_per_epoch == 0:
@@ -144,7 +146,7 @@ def fit(
                     "step": step,
                     **{name: value.tolist() for name, value in means.items()},
                     "seconds": round(seconds, 3),
-                    "images_per_second": round(counted * images_per_step / seconds, 1),
+                    f"{unit}_per_second": round(counted * images_per_step / seconds, 1),
                     **end_epoch(state),
                 }
                 epoch_start, counted = time.monotonic(), 0

@@ -62,7 +62,7 @@ class Run:
 
         Args:
             path: of the folder; made if it is not there.
-            kind: "search" or "train".
+            kind: of run, such as "search" or "train".
             config: for ``config.json``.
             files: contents of further files, by name.
 

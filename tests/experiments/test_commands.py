@@ -91,7 +91,7 @@ def test_several_seeds_at_once_keep_the_best_and_resume(tmp_path):
     assert run("experiments.search", "--resume", "runs/two", cwd=tmp_path)[0] == output
 
 
-@pytest.mark.parametrize("name", ["search", "train", "evaluate"])
+@pytest.mark.parametrize("name", ["search", "train", "evaluate", "language"])
 def test_help_is_for_people(name, tmp_path):
     output, _ = run(f"experiments.{name}", "--help", cwd=tmp_path)
     assert f"usage: python -m experiments.{name}" in output
@@ -155,6 +155,14 @@ def files(tmp_path):
         (["search", "--resume", "train_run"], "holds a train run; allowed is a search run"),
         (["evaluate", "train_run"], "config.json that does not describe a training"),
         (["evaluate", "no_run"], "folder='no_run' is no run folder"),
+        (["language", "--data", "no_run"], "data='no_run' has no train.txt or train.txt.gz"),
+        (["language", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
+        (["language", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
+        (["language", "--search.dropout.words", "1"], "words=1.0; allowed is a probability"),
+        (
+            ["language", "--resume", "search_run"],
+            "holds a search run; allowed is a language_search",
+        ),
     ],
 )
 def test_wrong_input_is_one_clear_line(arguments, message, files, monkeypatch, capsys):

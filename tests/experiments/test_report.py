@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.report import write_report
-from jaxcv.genotype import published
+from jaxcv.genotype import published, published_recurrent
 
 PRIMITIVES = {"normal": ("none", "skip_connect", "sep_conv_3x3")}
 SEARCH = [
@@ -150,3 +150,23 @@ def test_before_the_first_epoch(tmp_path):
     text, page = report(tmp_path, finished=False)
     assert headline(text) == "No epoch has finished yet"
     assert "svg" not in page.tags and headings(text) == ["Environment"]
+
+
+def test_perplexity_is_better_the_smaller(tmp_path):
+    results = [
+        {"name": "discovered", "test_perplexity": 57.6, "parameters": 22_960_000},
+        {"name": "random 1", "test_perplexity": 61.8, "parameters": 22_960_000},
+    ]
+    rows = [{"epoch": 1, "loss": 5.0, "perplexity": 148.4, "mix": {"recurrent": [[0.5] * 3]}}]
+    given = {"rows": rows, "primitives": PRIMITIVES, "measure": "perplexity"}
+    text, page = report(
+        tmp_path, genotype=published_recurrent["DARTS_V1"], results=results, **given
+    )
+    assert headline(text) == "57.60 test perplexity"
+    assert "mean of the 1 other 61.80" in page.text
+    rows = re.findall(r'<tr class="best"><th>(.*?)</th>', text)
+    assert rows == ["discovered"]
+    assert (tmp_path / "cell_recurrent.svg").exists()
+
+    text, _ = report(tmp_path, **given)
+    assert headline(text) == "148.40 training perplexity"

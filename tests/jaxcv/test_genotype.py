@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from jaxcv.genotype import Genotype, published
+from jaxcv.genotype import Cell, Genotype, Output, published, published_recurrent
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "genotypes.json"
 GOOD = json.loads(published["DARTS_V2"].to_json())
 
 
-@pytest.mark.parametrize("name", published)
-def test_json_round_trip(name):
-    assert Genotype.from_json(published[name].to_json()) == published[name]
-    assert Genotype.parse(published[name].to_json()) == published[name]
+@pytest.mark.parametrize("known", [published, published_recurrent])
+def test_json_round_trip(known):
+    for genotype in known.values():
+        assert Genotype.from_json(genotype.to_json()) == genotype
+        assert Genotype.parse(genotype.to_json()) == genotype
 
 
 @pytest.mark.skipif(not FACTS.exists(), reason="no independent copy of the published genotypes")
@@ -38,6 +39,47 @@ def test_the_printed_form_of_the_reference_parses():
     assert cells["normal"].nodes[1] == (("dil_conv_5x5", 2), ("none", 0))
     assert cells["normal"].output.states == (2, 3)
     assert cells["reduce"].output.states == (2,)
+
+
+def test_the_published_recurrent_cells():
+    cells = {
+        "DARTS_V1": "relu 0, relu 1, tanh 2, relu 3, relu 4, identity 1, relu 5, relu 1",
+        "DARTS_V2": "sigmoid 0, relu 1, relu 1, identity 1, tanh 2, sigmoid 5, tanh 3, relu 5",
+    }
+    assert cells.keys() == published_recurrent.keys()
+    for name, text in cells.items():
+        ((kind, cell),) = published_recurrent[name].cells.items()
+        assert kind == "recurrent" and cell.output == ("mean", tuple(range(1, 9)))
+        assert ", ".join(f"{activation} {source}" for ((activation, source),) in cell.nodes) == text
+
+
+def test_the_printed_form_of_a_recurrent_cell_parses_and_is_printed():
+    text = "Genotype(recurrent=[('relu', 0), ('tanh', 1)], concat=range(1, 3))"
+    genotype = Genotype.parse(text)
+    nodes = ((("relu", 0),), (("tanh", 1),))
+    assert genotype.cells == {"recurrent": Cell(nodes, Output("mean", (1, 2)))}
+    assert str(genotype) == "recurrent:\n  1 = relu(0)\n  2 = tanh(1)\n  output = mean(1, 2)"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "output", "message"),
+    [
+        (
+            [[["sep_conv_3x3", 0]]],
+            {"mean": [1]},
+            "operation='sep_conv_3x3'; allowed are tanh, relu",
+        ),
+        ([[["none", 0]]], {"mean": [1]}, "operation='none'; allowed are tanh"),
+        ([[["tanh", 0], ["relu", 0]]], {"mean": [1]}, "node 1 has 2 edges; allowed is one"),
+        ([[["tanh", 1]]], {"mean": [1]}, "node 1 has input 1; allowed are 0 to 0"),
+        ([[["tanh", 0]]], {"concat": [1]}, "rule 'concat'; allowed is mean"),
+        ([[["tanh", 0]]], {"mean": [0]}, "output has state 0; allowed are 1 to 1"),
+    ],
+)
+def test_wrong_recurrent_cells_are_refused(nodes, output, message):
+    cell = {"nodes": nodes, "output": output}
+    with pytest.raises(ValueError, match=message):
+        Genotype.from_json(json.dumps({"genotype": 1, "cells": {"recurrent": cell}}))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +139,7 @@ def changed(*path, value):
         (changed("cells", "normal", "output", value={"concat": [2, 2]}), "allowed are distinct"),
         (
             changed("cells", "normal", "output", value={"sum": [2]}),
-            "rule 'sum'; allowed are concat",
+            "rule 'sum'; allowed is concat",
         ),
     ],
 )

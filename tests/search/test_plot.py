@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from jaxcv.genotype import Cell, Output, published
+from jaxcv.genotype import Cell, Output, published, published_recurrent
 from search.cell_picture import operation_label, state_label
 from search.plot import draw_cell, draw_curves, draw_watch, draw_weights, save, to_svg
 
@@ -25,13 +25,30 @@ CELLS = {
     for name, genotype in published.items()
     for kind, cell in genotype.cells.items()
 } | UNUSUAL
+RECURRENT = {
+    f"{name} recurrent": genotype.cells["recurrent"]
+    for name, genotype in published_recurrent.items()
+} | {"one node": Cell(((("tanh", 0),),), Output("mean", (1,)))}
+
+
+def labels_of(cell):
+    """The labels of the states that the picture must have."""
+    if cell.output.rule == "mean":
+        states = map(str, range(len(cell.nodes) + 1))
+        return ["$x_t$", "$h_{t-1}$", *states, "$h_t$"]
+    return [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
 
 
 def edges_of(cell):
-    """(source, target, label) of every arrow that the picture must have."""
-    nodes = enumerate(cell.nodes, 2)
-    edges = [(s, target, operation_label(o)) for target, node in nodes for o, s in node]
-    return edges + [(state, len(cell.nodes) + 2, None) for state in cell.output.states]
+    """(source, target, label) of every arrow that the picture must have; states are numbered as
+    their labels are."""
+    recurrent = cell.output.rule == "mean"
+    behind, first = (2, 1) if recurrent else (0, 2)
+    nodes = enumerate(cell.nodes, first)
+    edges = [(s + behind, t + behind, operation_label(o)) for t, node in nodes for o, s in node]
+    edges += [(0, 2, None), (1, 2, None)] if recurrent else []
+    output = len(labels_of(cell)) - 1
+    return edges + [(state + behind, output, None) for state in cell.output.states]
 
 
 def line_of(arrow):
@@ -46,9 +63,9 @@ def pixels_to(box, point):
     return float(np.linalg.norm(outside))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", CELLS | RECURRENT)
 def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
-    cell = CELLS[name]
+    cell = (CELLS | RECURRENT)[name]
     figure = draw_cell(cell, title=name)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -75,7 +92,7 @@ def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 and box.y1 < title.y0
 
-    states = [state_label(state) for state in range(len(cell.nodes) + 2)] + ["$c_k$"]
+    states = labels_of(cell)
     assert set(states) <= set(texts)
     places = {states.index(text): box for text, box in labelled if text in states}
     drawn = []
@@ -114,12 +131,17 @@ def test_svg_of_equal_figures_is_equal():
         assert "<dc:date>" not in first
 
 
-@pytest.mark.parametrize(("epochs", "edges", "nodes"), [(1, 14, 4), (600, 2, 1), (3, 20, 5)])
-def test_weights_have_a_panel_an_edge_and_a_line_a_primitive(epochs, edges, nodes):
+@pytest.mark.parametrize(
+    ("epochs", "edges", "nodes", "inputs"),
+    [(1, 14, 4, 2), (600, 2, 1, 2), (3, 20, 5, 2), (2, 36, 8, 1), (1, 1, 1, 1)],
+)
+def test_weights_have_a_panel_an_edge_and_a_line_a_primitive(epochs, edges, nodes, inputs):
     history = np.random.default_rng(0).dirichlet(np.ones(5), (epochs, edges))
-    figure = draw_weights(history, PRIMITIVES, "normal")
+    figure = draw_weights(history, PRIMITIVES, "normal", inputs=inputs)
     panels = [axes for axes in figure.axes if axes.get_lines()]
-    names = [f"{state_label(s)} → {node}" for node in range(nodes) for s in range(node + 2)]
+    label = state_label if inputs == 2 else str
+    pairs = [(s, node + inputs) for node in range(nodes) for s in range(node + inputs)]
+    names = [f"{label(s)} → {label(node)}" for s, node in pairs]
     assert [axes.get_title() for axes in panels] == names
     for edge, axes in enumerate(panels):
         for primitive, line in enumerate(axes.get_lines()):
@@ -164,6 +186,20 @@ def test_curves_show_what_was_measured():
     }
     with pytest.raises(ValueError, match="rows is empty"):
         draw_curves([])
+
+
+def test_curves_of_perplexity():
+    rows = [
+        {"epoch": 1, "loss": 5.0, "perplexity": 148.0, "valid_perplexity": 170.0},
+        {"epoch": 2, "loss": 4.0, "perplexity": 55.0, "valid_perplexity": 90.0},
+    ]
+    loss, perplexity = draw_curves(rows, measure="perplexity").axes
+    assert (loss.get_title(loc="left"), perplexity.get_title(loc="left")) == ("loss", "perplexity")
+    assert perplexity.get_yscale() == "log"
+    assert {line.get_label(): line.get_xydata().tolist() for line in perplexity.get_lines()} == {
+        "train": [[1, 148.0], [2, 55.0]],
+        "valid": [[1, 170.0], [2, 90.0]],
+    }
 
 
 def test_save_writes_svg_and_png(tmp_path):
