@@ -89,6 +89,9 @@ def second_order(
     d_alpha L_train(w - R g, alpha)) / 2R`` with ``g = d_w' L_valid(w', alpha)`` and ``R = 0.01 /
     |g|``.
 
+    The difference reaches beyond kinks of ReLU. On a small search network of the tests the product
+    is 3 % off, in float32 as in float64; with a hundredth of the radius and float64, 3e-9.
+
     Args:
         loss, weights, alphas, train, valid: as for ``first_order``.
         inner: the step ahead.

@@ -30,15 +30,13 @@ def counted_by_hand(genotype, imagenet):
         return inputs * outputs * window + 2 * outputs
 
     def operation(name, width, stride):
-        kind, _, size = name.rpartition("_")
-        window = int(size[0]) ** 2
-        if kind == "skip_connect" or name == "skip_connect":
+        if name == "skip_connect":
             return convolution(width, width) if stride == 2 else 0
-        if kind == "sep_conv":
-            return 2 * (window * width + convolution(width, width))
-        if kind == "dil_conv":
-            return window * width + convolution(width, width)
-        return 2 * 7 * width**2 + 2 * width if name == "conv_7x1_1x7" else 0
+        if name == "conv_7x1_1x7":
+            return 2 * 7 * width**2 + 2 * width
+        kind, _, size = name.rpartition("_")
+        separable = int(size[0]) ** 2 * width + convolution(width, width)
+        return {"sep_conv": 2 * separable, "dil_conv": separable}.get(kind, 0)
 
     classes, width, layers = (1000, 48, 14) if imagenet else (10, 36, 20)
     if imagenet:
