@@ -90,7 +90,7 @@ def second_order(
     |g|``.
 
     The difference reaches beyond kinks of ReLU. On a small search network of the tests the product
-    is 3 % off, in float32 as in float64; with a hundredth of the radius and float64, 3e-9.
+    is 3 % off, in float32 as in float64.
 
     Args:
         loss, weights, alphas, train, valid: as for ``first_order``.
