@@ -131,10 +131,12 @@ def on_ray(count: int | None = None) -> Workers:
         count: of workers; by default one for each GPU, or where there is none each processor.
 
     Raises:
-        ImportError: where Ray is not installed.
+        ValueError: where Ray is not installed, or for a count that is not positive.
     """
-    import ray
-
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ValueError("on_ray needs Ray; pip install 'jaxcv[ray]' brings it") from None
     if count is not None:
         positive(count=count)
 
@@ -147,10 +149,10 @@ def on_ray(count: int | None = None) -> Workers:
         device = "GPU" if resources.get("GPU") else "CPU"
         actor = ray.remote(num_cpus=1, num_gpus=int(device == "GPU"), max_restarts=-1)(_Worker)
         pickled = ray.put(ray.cloudpickle.dumps(evaluator))
-        actors = [actor.remote(pickled) for _ in range(count or int(resources[device]))]
+        actors = [actor.remote() for _ in range(count or int(resources[device]))]
 
         def submit(number: int, job: Job) -> Future[Result]:
-            return actors[number].run.remote(job).future()
+            return actors[number].run.remote(lambda: ray.get(pickled), job).future()
 
         try:
             yield functools.partial(dispatch, len(actors), submit, ray.exceptions.RayActorError)
@@ -164,18 +166,19 @@ def on_ray(count: int | None = None) -> Workers:
 
 
 class _Worker:
-    """What a worker keeps: the evaluator, which comes as bytes so that what goes wrong in making
-    it is the reason of a trial, and so that it finds the devices of the worker chosen."""
+    """What a worker keeps: the evaluator. It is made of its bytes when the first trial needs it, so
+    that what goes wrong then is the reason of a trial, and the worker's device is chosen before."""
 
-    def __init__(self, pickled: bytes):
-        self._pickled = pickled
+    def __init__(self) -> None:
+        self._evaluator: Evaluator | None = None
 
-    @functools.cached_property
-    def _evaluator(self) -> Evaluator:
-        return pickle.loads(self._pickled)
+    def run(self, pickled: Callable[[], bytes], job: Job) -> Result:
+        def evaluate(proposal: Proposal, seed: int) -> Outcome:
+            if self._evaluator is None:
+                self._evaluator = pickle.loads(pickled())
+            return self._evaluator(proposal, seed)
 
-    def run(self, job: Job) -> Result:
-        return attempt(lambda *arguments: self._evaluator(*arguments), job)
+        return attempt(evaluate, job)
 
 
 def dispatch(
@@ -210,19 +213,19 @@ def dispatch(
             yield job, result
 
 
-_worker: _Worker
+_run_here: Callable[[Job], Result]
 
 
 def _begin(pickled: bytes, number: int, watched: Connection) -> None:
     """Makes this process the worker of a number, which ends when the pipe closes."""
-    global _worker
+    global _run_here
     # Ctrl-C reaches the whole group; the process that started this one decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(devices) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
-    _worker = _Worker(pickled)
+    _run_here = functools.partial(_Worker().run, lambda: pickled)
 
 
 def _end_with(watched: Connection) -> None:
@@ -232,4 +235,4 @@ def _end_with(watched: Connection) -> None:
 
 
 def _run(job: Job) -> Result:
-    return _worker.run(job)
+    return _run_here(job)

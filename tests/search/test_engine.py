@@ -119,9 +119,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         return evaluate(proposal, seed)
 
     calls = []
-    with pytest.raises(
-        KeyboardInterrupt, match=r"after 3 of 9 .* goes on from history .*h"
-    ):
+    with pytest.raises(KeyboardInterrupt, match=r"after 3 of 9 .* goes on from history .*h"):
         search(interrupted, trials=9, batch=2, history=tmp_path / "h")
     with History(tmp_path / "h") as history:
         assert [trial.number for trial in history] == [0, 1, 2]
@@ -204,10 +202,13 @@ def test_a_job_whose_worker_dies_runs_again_but_not_forever():
     assert [submitted.count(number) for number in range(5)] == [1, 3, 1, 3, 1]
 
 
-def test_ray_workers_give_what_one_gives():
+def test_two_ray_workers_give_what_one_process_gives_though_one_dies(tmp_path, monkeypatch):
     pytest.importorskip("ray")
-    trials = search(evaluate, trials=8, batch=4, workers=on_ray(2))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    mortal = toy_search.Deadly(tmp_path)
+    trials = search(mortal, trials=8, batch=4, workers=on_ray(2))
     assert lasting(trials) == lasting(search(evaluate, trials=8, batch=4))
+    assert (tmp_path / "dead").exists()
 
 
 def test_wrong_input_is_refused():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from toy_search import SPACE, canonical, worth
 
+from search.limits import limited
 from search.strategies import (
     Halving,
     HierarchicalEvolution,
@@ -149,6 +150,33 @@ def test_local_search_is_hill_climbing():
     for _ in rest:
         _, state = ask_and_tell(state)
     assert state.centre is None and not state.queue  # an optimum: it begins anew
+
+
+def counts(point):
+    decoded.append(point)
+    return {"parameters": 10 * sum(point), "multiply_adds": point[0]}
+
+
+decoded = []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: type(strategy).__name__)
+def test_every_strategy_keeps_to_limits(strategy):
+    space = pickle.loads(pickle.dumps(limited(LIMITED, counts, parameters=50, multiply_adds=1)))
+    decoded.clear()
+    proposals, _ = play(strategy, space, 0, np.linspace(0, 1, 30).tolist(), 1)
+    for proposal in proposals:
+        point = proposal.point
+        assert sum(point) in (2, 5) and point[0] <= 1
+    texts = [canonical(point) for point in decoded]
+    assert len(set(texts)) == len(texts)
+
+
+def test_limits_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"parameters=-1 in toy; allowed are limits that one"):
+        limited(SPACE, counts, parameters=-1)
+    with pytest.raises(ValueError, match=r"weight is limited; allowed are .* parameters, multi"):
+        limited(SPACE, counts, weight=1)
 
 
 def test_the_brackets_of_hyperband():
