@@ -17,6 +17,9 @@ def nasbench201() -> DiscreteSpace:
     operations on sums of operations on the input, where a skip connection is what it skips, and
     "none" nothing. What only zeros enter counts as nothing too; it adds a constant at most, the
     offset of a batch norm. Poolings, which have no parameters, are one if their inputs are.
+
+    Of these 5,260 differ. The paper counts 6,466, by texts that keep zeros and the order of sums in
+    sums, and that do not tell two operations from one that is used twice.
     """
     return DiscreteSpace("nasbench201", (PRIMITIVES,) * len(EDGES), decode, canonical)
 
