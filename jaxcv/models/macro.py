@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv.blocks import FactorizedReduce, ReLUConvBN, create_operation
+from jaxcv.blocks.operations import check_operation
 from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d, Linear
 from jaxcv.models.network import Endpoints, Network, classified
@@ -117,6 +118,8 @@ def _check(macro: Macro) -> None:
             f"macro has {len(macro.operations)} operations and {len(macro.skips)} skips; allowed "
             "is one of each for each layer, at least three layers"
         )
+    for operation in macro.operations:
+        check_operation(operation)
     for layer, skips in enumerate(macro.skips, 1):
         if sorted(set(skips) & set(range(layer - 1))) != sorted(skips):
             raise ValueError(

@@ -12,9 +12,9 @@ from flax import nnx
 
 import search
 from jaxcv.blocks import create_operation, register_operation
-from jaxcv.blocks.operations import OPERATIONS, Sequence
+from jaxcv.blocks.operations import OPERATIONS
 from jaxcv.genotype import SINGLE, Cell, Genotype, Output, published, published_recurrent
-from jaxcv.layers import Conv2d
+from jaxcv.layers import BatchNorm, Conv2d
 from jaxcv.models import CIFAR, CellNetwork
 from jaxcv.models.macro import Macro, MacroNetwork
 from search.discrete import DiscreteSpace
@@ -28,8 +28,7 @@ from search.spaces import (
     macro,
     pair_cells,
 )
-
-UNEVEN = ("s1",)
+from search.supernet import MixedEdges
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_a_point_can_be_read_from_its_encoding(spaces, name):
 
 @pytest.mark.parametrize("name", DISCRETE_SPACES)
 def test_architectures_are_values(spaces, name):
-    """Equal in another process, which gets the space pickled, and in JSON, where it is a genotype."""
+    """Equal from a space that was pickled, as for another process, and, genotypes, from JSON."""
     space = spaces[name]
     copy = pickle.loads(pickle.dumps(space))
     point = space.sample(np.random.default_rng(3))
@@ -148,18 +147,14 @@ def test_published_cells_of_darts_are_points(spaces, name, genotype):
             edges = sorted(node, key=lambda edge: edge[1])
             inputs, *operations = space.options[len(point) : len(point) + 1 + len(edges)]
             point.append(inputs.index(",".join(str(source) for _, source in edges)))
-            point += [
-                names.index(edge[0]) for names, edge in zip(operations, edges, strict=True)
-            ]
+            point += [names.index(edge[0]) for names, edge in zip(operations, edges, strict=True)]
     assert canonical_genotype(space.decode(tuple(point))) == canonical_genotype(genotype)
 
 
 @pytest.mark.parametrize("name", ["darts", "s1"])
 def test_discrete_cells_are_what_discretization_leads_to(name):
-    """Every genotype once, of a small space; and random ones are all among them."""
-    space = create_space(name)
-    # The first three edges of the normal cell: node 2 and, of one edge less, node 3.
-    cell = space.cells["normal"]
+    """Every genotype of two nodes once, random ones among them."""
+    cell = create_space(name).cells["normal"]
     small = search.Space(
         {"normal": search.CellSpace(cell.edges[:5], tuple(p[:3] for p in cell.primitives[:5]))}
     )
@@ -167,11 +162,8 @@ def test_discrete_cells_are_what_discretization_leads_to(name):
     points = itertools.product(*(range(len(names)) for names in discrete.options))
     texts = [discrete.decode(point).to_json() for point in points]
     assert len(set(texts)) == len(texts) == discrete.size == 3 * 2**4
-    drawn = {
-        search.random_genotype(small, jax.random.key(seed)).cells["normal"].output
-        for seed in range(3)
-    }
-    assert drawn == {discrete.decode(discrete.sample(np.random.default_rng(0))).cells["normal"].output}
+    for seed in range(3):
+        assert search.random_genotype(small, jax.random.key(seed)).to_json() in texts
 
 
 def test_primitives_that_an_edge_has_not_are_not_allowed():
@@ -251,34 +243,32 @@ def test_impossible_spaces_are_refused(make, message):
         make()
 
 
-def swish_conv(channels, stride, *, affine, track, rngs):
-    del affine, track
+class SwishConv(nnx.Module):
+    def __init__(self, channels, stride, *, affine, track, rngs):
+        self.convolution = Conv2d(channels, channels, 3, stride=stride, padding=1, rngs=rngs)
+        self.norm = BatchNorm(channels, affine=affine, track=track)
 
-    class Swish(nnx.Module):
-        def __init__(self):
-            self.conv = Conv2d(channels, channels, 3, stride=stride, padding=1, rngs=rngs)
-
-        def __call__(self, x, *, train=False):
-            return self.conv(jax.nn.swish(x))
-
-    return Sequence([Swish()])
+    def __call__(self, x, *, train=False):
+        return self.norm(self.convolution(jax.nn.swish(x)), train=train)
 
 
 @pytest.fixture
 def registered():
-    register_operation("swish_conv_3x3", swish_conv)
+    register_operation("swish_conv_3x3", SwishConv)
     yield "swish_conv_3x3"
     del OPERATIONS["swish_conv_3x3"]
 
 
 def test_an_operation_of_ones_own_goes_through_search_genotype_and_network(registered):
     space = search.darts(1, ("skip_connect", registered))
-    network = search.SearchNetwork(space, 2, 1, 3, rngs=nnx.Rngs(0))
+    network = nnx.eval_shape(lambda: search.SearchNetwork(space, 2, 3, 3, rngs=nnx.Rngs(0)))
     mix = {kind: jnp.full((2, 2), 0.5) for kind in space.cells}
-    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
-    gradient = jax.jit(jax.grad(lambda mix: network(x, mix)[0, 0]))(mix)
-    # With one layer, its one cell is of kind "reduce".
-    assert np.abs(gradient["reduce"][:, 1]).min() > 0
+    logits = nnx.eval_shape(lambda network, x: network(x, mix), network, jnp.zeros((2, 8, 8, 3)))
+    assert logits.shape == (2, 3)
+    edges = MixedEdges(2, ("skip_connect", registered), 2, 1, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 2))
+    gradient = jax.jit(jax.grad(lambda mix: sum(y[0, 0, 0, 0] for y in edges(x, mix))))
+    assert np.abs(gradient(mix["normal"])).min() > 0
     found = search.discretize(space, {kind: np.array([[0.4, 0.6]] * 2) for kind in space.cells})
     assert found.cells["normal"].nodes == (((registered, 0), (registered, 1)),)
     assert Genotype.from_json(found.to_json()) == found
@@ -315,9 +305,9 @@ def test_a_space_of_ones_own(registered):
 
 def test_names_of_operations_are_new_and_plain(registered):
     with pytest.raises(ValueError, match="name='swish_conv_3x3'; allowed are names that no"):
-        register_operation(registered, swish_conv)
+        register_operation(registered, SwishConv)
     with pytest.raises(ValueError, match="name='skip_connect'; allowed are names that no"):
-        register_operation("skip_connect", swish_conv)
+        register_operation("skip_connect", SwishConv)
     with pytest.raises(ValueError, match="name='a b'; allowed are letters, digits and"):
-        register_operation("a b", swish_conv)
-    assert isinstance(create_operation(registered, 2, rngs=nnx.Rngs(0)), Sequence)
+        register_operation("a b", SwishConv)
+    assert isinstance(create_operation(registered, 2, rngs=nnx.Rngs(0)), SwishConv)
