@@ -42,7 +42,7 @@ def canonical(point: Point) -> str:
         if operation == "skip_connect":
             states[target] += states[source]
         elif operation != "none" and states[source]:
-            term = tuple((operation, number) for number in sorted(states[source]))
+            term = tuple((operation, number) for number in states[source])
             if operation != "avg_pool_3x3" or term not in terms:
                 terms.append(term)
                 states[target] += (len(terms),)
