@@ -1,5 +1,7 @@
 """The space of NAS-Bench-201 (arXiv:2001.00326)."""
 
+import functools
+
 from jaxcv.genotype import SINGLE, Cell, Edge, Genotype, Output
 from search.discrete import DiscreteSpace, Point
 from search.spaces.canonical import canonical_graph
@@ -32,6 +34,7 @@ def decode(point: Point) -> Genotype:
     return Genotype({SINGLE: Cell(tuple(edges.values()), Output("concat", (3,)))})
 
 
+@functools.cache
 def canonical(point: Point) -> str:
     """The text of a point that its equals share."""
     # A state is a sum of terms. Term 0 is the input, each of the others the result of an operation.

@@ -111,7 +111,8 @@ def by_permutation(genotype):
 
 THREE = darts(3, ("none", "skip_connect", "sep_conv_3x3")).cells["normal"]
 SMALL = {
-    "pairs": pair_cells("pairs", ("skip_connect", "sep_conv_3x3"), blocks=2, growing=True),
+    "pairs": pair_cells("pairs", ("skip_connect",), blocks=2),
+    "growing": pair_cells("growing", ("skip_connect", "sep_conv_3x3"), blocks=2, growing=True),
     "darts": discrete_cells(Space({"normal": THREE}), "darts"),
     "uneven": discrete_cells(
         Space(
@@ -142,7 +143,6 @@ def every_point(space):
 def test_cells_are_equal_if_their_nodes_can_be_renamed(name):
     space = SMALL[name]
     genotypes = [(space.canonical(p), space.decode(p)) for p in every_point(space)]
-    assert all(len(set(g.cells)) == len(g.cells) for _, g in genotypes)
     assert_same_partition((text, by_permutation(genotype)) for text, genotype in genotypes)
 
 
