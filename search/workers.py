@@ -131,7 +131,8 @@ def on_ray(count: int | None = None) -> Workers:
         count: of workers; by default one for each GPU, or where there is none each processor.
 
     Raises:
-        ValueError: where Ray is not installed, or for a count that is not positive.
+        ValueError: where Ray is not installed, for a count that is not positive, or as a search
+            begins for one that is larger than the cluster.
     """
     try:
         import ray
@@ -145,16 +146,23 @@ def on_ray(count: int | None = None) -> Workers:
         own = not ray.is_initialized()
         if own:
             ray.init(include_dashboard=False, log_to_driver=False)
-        resources = ray.cluster_resources()
-        device = "GPU" if resources.get("GPU") else "CPU"
-        actor = ray.remote(num_cpus=1, num_gpus=int(device == "GPU"), max_restarts=-1)(_Worker)
-        pickled = ray.put(ray.cloudpickle.dumps(evaluator))
-        actors = [actor.remote() for _ in range(count or int(resources[device]))]
-
-        def submit(number: int, job: Job) -> Future[Result]:
-            return actors[number].run.remote(lambda: ray.get(pickled), job).future()
-
+        actors = []
         try:
+            resources = ray.cluster_resources()
+            device = "GPU" if resources.get("GPU") else "CPU"
+            most = int(resources[device])
+            if count is not None and count > most:
+                # The rest would wait for a place forever.
+                raise ValueError(
+                    f"count={count!r}; allowed is at most {most}, one for each {device}"
+                )
+            actor = ray.remote(num_cpus=1, num_gpus=int(device == "GPU"), max_restarts=-1)(_Worker)
+            pickled = ray.put(ray.cloudpickle.dumps(evaluator))
+            actors += [actor.remote() for _ in range(count or most)]
+
+            def submit(number: int, job: Job) -> Future[Result]:
+                return actors[number].run.remote(lambda: ray.get(pickled), job).future()
+
             yield functools.partial(dispatch, len(actors), submit, ray.exceptions.RayActorError)
         finally:
             for one in actors:

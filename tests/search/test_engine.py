@@ -145,7 +145,7 @@ def test_a_killed_search_loses_no_trial_that_ended_and_leaves_no_worker(tmp_path
     paths = os.pathsep.join(str(Path(__file__).parents[n]) for n in (2, 1))
     process = subprocess.Popen(
         [sys.executable, script, path, marks],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "4,7"},
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -154,7 +154,7 @@ def test_a_killed_search_loses_no_trial_that_ended_and_leaves_no_worker(tmp_path
             assert process.poll() is None, process.stderr.read().decode()
             time.sleep(0.1)
         process.kill()
-    assert (marks / "dead").exists()
+    assert {mark.name for mark in marks.iterdir()} == {"count", "dead", "device 4", "device 7"}
     kept = trials_of(path)
     whole = search(evaluate, trials=500, batch=2)
     assert 9 <= len(kept) < 500 and lasting(kept) == lasting(whole[: len(kept)])
@@ -203,12 +203,20 @@ def test_a_job_whose_worker_dies_runs_again_but_not_forever():
 
 
 def test_two_ray_workers_give_what_one_process_gives_though_one_dies(tmp_path, monkeypatch):
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    mortal = toy_search.Deadly(tmp_path)
-    trials = search(mortal, trials=8, batch=4, workers=on_ray(2))
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they wait for all other tests
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        mortal = toy_search.Deadly(tmp_path)
+        trials = search(mortal, trials=8, batch=4, workers=on_ray(2))
+        with pytest.raises(ValueError, match="count=3; allowed is at most 2, one for each GPU"):
+            search(mortal, trials=8, batch=4, workers=on_ray(3))
+    finally:
+        ray.shutdown()
     assert lasting(trials) == lasting(search(evaluate, trials=8, batch=4))
-    assert (tmp_path / "dead").exists()
+    names = {mark.name for mark in tmp_path.iterdir()}
+    assert names == {"count", "dead", "device 0", "device 1"}
 
 
 def test_wrong_input_is_refused():
