@@ -99,6 +99,8 @@ def _pool(
 NASNET_OPERATIONS: dict[str, Factory] = {
     "max_pool_2x2": functools.partial(_pool, kind="max", window=2),
     "max_pool_3x3": functools.partial(_pool, kind="max"),
+    "max_pool_5x5": functools.partial(_pool, kind="max", window=5),
+    "max_pool_7x7": functools.partial(_pool, kind="max", window=7),
     "avg_pool_3x3": functools.partial(_pool, kind="avg"),
     "skip_connect": _identity,
     "sep_conv_3x3": functools.partial(_separable, window=3),

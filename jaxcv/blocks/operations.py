@@ -203,12 +203,18 @@ def _nor_conv(window: int) -> Callable[..., nnx.Module]:
     return create
 
 
-def _conv_7x1_1x7(
-    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
-) -> nnx.Module:
-    row = Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), rngs=rngs)
-    column = Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), rngs=rngs)
-    return ReLUConvBN([row, column], channels, affine=affine, track=track)
+def _factorized_conv(n: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        half = n // 2
+        row = Conv2d(channels, channels, (1, n), stride=(1, stride), padding=(0, half), rngs=rngs)
+        column = Conv2d(
+            channels, channels, (n, 1), stride=(stride, 1), padding=(half, 0), rngs=rngs
+        )
+        return ReLUConvBN([row, column], channels, affine=affine, track=track)
+
+    return create
 
 
 def _pool(kind: str, window: int = 3) -> Callable[..., nnx.Module]:
@@ -241,6 +247,8 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "none": _none,
     "max_pool_2x2": _pool("max", 2),
     "max_pool_3x3": _pool("max"),
+    "max_pool_5x5": _pool("max", 5),
+    "max_pool_7x7": _pool("max", 7),
     "avg_pool_3x3": _pool("avg"),
     "skip_connect": _skip_connect,
     "sep_conv_3x3": _sep_conv(3),
@@ -251,7 +259,9 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "dil_sep_conv_5x5": _sep_conv(5, 2),
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
-    "conv_7x1_1x7": _conv_7x1_1x7,
+    "nor_conv_5x5": _nor_conv(5),
+    "conv_3x1_1x3": _factorized_conv(3),
+    "conv_7x1_1x7": _factorized_conv(7),
     "noise": _noise,
 }
 
