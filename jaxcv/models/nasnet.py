@@ -10,7 +10,7 @@ from jaxcv.models.skeleton import ENAS, NASNET, Skeleton
 
 
 def _entry(
-    name: str, skeleton: Skeleton, channels: int, layers: int, top1: float, source: str
+    name: str, skeleton: Skeleton, channels: int, layers: int, top1: float | None, source: str
 ) -> Entry:
     return Entry(
         functools.partial(CellNetwork, published_nasnet[name], skeleton, channels, layers),
@@ -23,14 +23,16 @@ def _entry(
 
 
 # The numbers of a name are those of its paper: normal cells in a row, and channels, of the last
-# cell's output (NASNet) or inside the first cell. ENAS has 5 and 36.
+# cell's output (NASNet) or inside the first cell. The reductions of PNASNet take the place of two of
+# nine cells. The script that was released for ENAS has 5 cells in a row; with 6 the network has the
+# 4.6 million parameters of its paper.
 MODELS = {
     "nasnet_a_6_768": _entry("NASNET_A", NASNET, 32, 20, 97.35, "arXiv:1707.07012, with cutout"),
     "amoebanet_a_6_36": _entry("AMOEBANET_A", NASNET, 36, 20, 96.66, "arXiv:1802.01548"),
     "amoebanet_b_6_36": _entry(
         "AMOEBANET_B", NASNET, 36, 20, 97.45, "arXiv:1802.01548, with cutout"
     ),
-    # Its reductions take the place of two of nine cells.
     "pnasnet5_3_48": _entry("PNAS", NASNET, 48, 9, 96.59, "arXiv:1712.00559"),
-    "enas_micro": _entry("ENAS", ENAS, 36, 17, 97.11, "arXiv:1802.03268, with cutout"),
+    "enas_5_36": _entry("ENAS", ENAS, 36, 17, None, ""),
+    "enas_6_36": _entry("ENAS", ENAS, 36, 20, 97.11, "arXiv:1802.03268, with cutout"),
 }

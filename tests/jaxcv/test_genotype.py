@@ -5,13 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from jaxcv.genotype import Cell, Genotype, Output, published, published_recurrent
+from jaxcv.genotype import (
+    Cell,
+    Genotype,
+    Output,
+    published,
+    published_nasnet,
+    published_recurrent,
+)
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "genotypes.json"
 GOOD = json.loads(published["DARTS_V2"].to_json())
 
 
-@pytest.mark.parametrize("known", [published, published_recurrent])
+@pytest.mark.parametrize("known", [published, published_nasnet, published_recurrent])
 def test_json_round_trip(known):
     for genotype in known.values():
         assert Genotype.from_json(genotype.to_json()) == genotype
@@ -27,6 +34,12 @@ def test_the_published_ones_are_those_of_the_papers():
             edges = [list(edge) for node in cell.nodes for edge in node]
             assert edges == fields[kind]
             assert cell.output == ("concat", tuple(fields[f"{kind}_concat"]))
+
+
+def test_inputs_may_be_part_of_the_output():
+    read = Genotype.from_json(changed("cells", "normal", "output", value={"concat": [0, 5, 1]}))
+    assert read.cells["normal"].output.states == (0, 5, 1)
+    assert Genotype.parse(read.to_json()) == read
 
 
 def test_the_printed_form_of_the_reference_parses():
@@ -133,8 +146,8 @@ def changed(*path, value):
             "node 3 has input True; allowed are 0 to 2",
         ),
         (
-            changed("cells", "normal", "output", value={"concat": [1]}),
-            "output has state 1; allowed are 2 to 5",
+            changed("cells", "normal", "output", value={"concat": [6]}),
+            "output has state 6; allowed are 0 to 5",
         ),
         (changed("cells", "normal", "output", value={"concat": [2, 2]}), "allowed are distinct"),
         (
