@@ -86,7 +86,9 @@ class Pool(nn.Module):
         if self.kind == "max":
             padded = same(x, self.window, self.stride, 1, -torch.inf)
             return functional.max_pool2d(padded, self.window, self.stride)
-        padded, inside = (same(y, self.window, self.stride, 1, 0.0) for y in (x, torch.ones_like(x)))
+        padded, inside = (
+            same(y, self.window, self.stride, 1, 0.0) for y in (x, torch.ones_like(x))
+        )
         total, pixels = (
             functional.avg_pool2d(y, self.window, self.stride) for y in (padded, inside)
         )
@@ -189,15 +191,12 @@ class Cell(nn.Module):
                 if stride == 2:
                     self.loose.append(Halve(own, channels, relu=False))
                 else:
-                    self.loose.append(
-                        nn.Identity() if own == channels else Linear(own, channels)
-                    )
+                    self.loose.append(nn.Identity() if own == channels else Linear(own, channels))
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         states = [self.inputs.before(before), self.inputs.last(last)]
-        results = [edge for edge in self.edges]
-        for at in range(0, len(results), 2):
-            left, right = (results[i](states[self.sources[i]]) for i in (at, at + 1))
+        for at in range(0, len(self.edges), 2):
+            left, right = (self.edges[i](states[self.sources[i]]) for i in (at, at + 1))
             states.append(left + right)
         ends = iter(self.loose)
         parts = [next(ends)(states[s]) if s < 2 else states[s] for s in self.output]

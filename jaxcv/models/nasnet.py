@@ -23,9 +23,9 @@ def _entry(
 
 
 # The numbers of a name are those of its paper: normal cells in a row, and channels, of the last
-# cell's output (NASNet) or inside the first cell. The reductions of PNASNet take the place of two of
-# nine cells. The script that was released for ENAS has 5 cells in a row; with 6 the network has the
-# 4.6 million parameters of its paper.
+# cell's output (NASNet) or inside the first cell. The reductions of PNASNet take the place of two
+# of nine cells. The script that was released for ENAS has 5 cells in a row; with 6 the network has
+# the 4.6 million parameters of its paper.
 MODELS = {
     "nasnet_a_6_768": _entry("NASNET_A", NASNET, 32, 20, 97.35, "arXiv:1707.07012, with cutout"),
     "amoebanet_a_6_36": _entry("AMOEBANET_A", NASNET, 36, 20, 96.66, "arXiv:1802.01548"),

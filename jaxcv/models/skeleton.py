@@ -30,8 +30,8 @@ class Skeleton:
         auxiliary_window: of that convolution, in pixels.
         auxiliary_offset: how many cells after the second reduction the auxiliary head stands; -1 is
             before it.
-        form: of the cells, "darts", "nasnet" or "enas"; see ``jaxcv.models.discrete``. In the latter
-            two a ReLU follows the last cell, and ``drop_path`` grows linearly with depth.
+        form: of the cells, "darts", "nasnet" or "enas", by ``jaxcv.models.discrete``. With the
+            latter two a ReLU follows the last cell, and ``drop_path`` grows linearly with depth.
         bias: whether the classifiers add one.
     """
 
@@ -56,7 +56,7 @@ class Skeleton:
 
 CIFAR = Skeleton("cifar", (1,), auxiliary_stride=3, auxiliary_norm=True)
 IMAGENET = Skeleton("imagenet", (2, 2, 2), auxiliary_stride=2, auxiliary_norm=False)
-# Of CIFAR, both: arXiv:1707.07012, whose cells PNASNet and AmoebaNet have too, and arXiv:1802.03268.
+# For CIFAR, as in arXiv:1707.07012, for PNASNet and AmoebaNet too, and in arXiv:1802.03268.
 NASNET = Skeleton(
     "nasnet",
     (1,),
@@ -178,6 +178,7 @@ class CellInputs(nnx.Module):
             return ReLUConvBN([convolution], place.channels, affine=affine, track=track)
 
         self.before: nnx.Module
+        self.last: nnx.Module
         if place.after_reduction:
             self.before = FactorizedReduce(
                 place.before, place.channels, affine=affine, track=track, rngs=rngs

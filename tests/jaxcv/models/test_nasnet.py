@@ -297,4 +297,3 @@ def test_other_operations_have_the_form_of_darts_behind_a_1x1_convolution_where_
 def test_operations_name_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_nasnet_operation(*arguments, rngs=nnx.Rngs(0))
-

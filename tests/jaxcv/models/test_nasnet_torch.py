@@ -57,9 +57,7 @@ GENOTYPE = Genotype(
 )
 def test_network(skeleton, size, auxiliary):
     compare(
-        functools.partial(
-            CellNetwork, GENOTYPE, skeleton, CHANNELS, LAYERS, auxiliary=auxiliary
-        ),
+        functools.partial(CellNetwork, GENOTYPE, skeleton, CHANNELS, LAYERS, auxiliary=auxiliary),
         torch_nasnet.Network(
             CELLS, CHANNELS, LAYERS, CLASSES, enas=skeleton is ENAS, auxiliary=auxiliary
         ),
