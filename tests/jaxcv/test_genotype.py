@@ -1,6 +1,7 @@
 """Genotypes: published ones, JSON, the reference's printed form, wrong input."""
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_the_published_ones_are_those_of_the_papers():
             edges = [list(edge) for node in cell.nodes for edge in node]
             assert edges == fields[kind]
             assert cell.output == ("concat", tuple(fields[f"{kind}_concat"]))
+
+
+@pytest.mark.parametrize("file", ["published.json", "published_nasnet.json"])
+def test_the_source_of_every_cell_stands_beside_it(file):
+    cells = json.loads(resources.files("jaxcv").joinpath(file).read_text())
+    assert all(fields["source"].startswith("arXiv:") for fields in cells.values())
 
 
 def test_inputs_may_be_part_of_the_output():
