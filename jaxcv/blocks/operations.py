@@ -284,7 +284,7 @@ def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
 
 
 def register_operation(name: str, factory: Callable[..., nnx.Module]) -> None:
-    """Adds an operation to those that spaces, genotypes and networks know by name.
+    """Adds an operation to those that spaces, genotypes and networks know by name, in this process.
 
     Args:
         name: a new one, of letters, digits and underscores.

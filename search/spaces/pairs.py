@@ -52,16 +52,16 @@ def pair_cells(
 ) -> DiscreteSpace:
     """Cells whose nodes are sums of two operations, each on any earlier state.
 
-    The output of a cell is the concatenation of the nodes that no other takes. Of each node there
-    are four decisions: both inputs, then both operations. First come those of the normal cell, then
-    those of the reduction cell.
+    There are two kinds of cell, and the output of each is the concatenation of the nodes that no
+    other takes. Of each node there are four decisions: both inputs, then both operations. First
+    come those of the normal cell, then those of the reduction cell.
 
     Args:
         name: of the space.
         operations: names of those to choose from.
         blocks: nodes of a cell.
-        growing: whether one cell is for both kinds, and cells of fewer nodes are architectures
-            too: the stages of the space.
+        growing: whether one cell is for both kinds, its output is made of all its nodes, and cells
+            of fewer nodes are architectures too: the stages of the space.
 
     Raises:
         ValueError: for blocks below 1, and without operations.
@@ -94,7 +94,10 @@ def enas_micro() -> DiscreteSpace:
 
 
 def pnas() -> DiscreteSpace:
-    """The space of PNAS (arXiv:1712.00559): 1 to 5 nodes, 8 operations, one cell for both kinds."""
+    """The space of PNAS (arXiv:1712.00559): 1 to 5 nodes, 8 operations, one cell for both kinds.
+
+    All nodes make the output, as in the network that its authors published.
+    """
     return pair_cells("pnas", PNAS, growing=True)
 
 
@@ -107,9 +110,9 @@ def amoebanet() -> DiscreteSpace:
     return pair_cells("amoebanet", AMOEBANET)
 
 
-def _cells(operations: tuple[str, ...], one: bool, point: Point) -> list[Cell]:
+def _cells(operations: tuple[str, ...], growing: bool, point: Point) -> list[Cell]:
     """The cell of both kinds, or the normal and the reduction cell."""
-    length = len(point) if one else len(point) // 2
+    length = len(point) if growing else len(point) // 2
     cells = []
     for start in range(0, len(point), length):
         decisions = iter(point[start : start + length])
@@ -117,19 +120,19 @@ def _cells(operations: tuple[str, ...], one: bool, point: Point) -> list[Cell]:
             ((operations[c], a), (operations[d], b))
             for a, b, c, d in zip(*[decisions] * 4, strict=True)
         )
-        taken = {source for node in nodes for _, source in node}
+        taken = set() if growing else {source for node in nodes for _, source in node}
         states = (state for state in range(2, len(nodes) + 2) if state not in taken)
         cells.append(Cell(nodes, Output("concat", tuple(states))))
     return cells
 
 
-def _decode(operations: tuple[str, ...], one: bool, point: Point) -> Genotype:
-    cells = _cells(operations, one, point)
+def _decode(operations: tuple[str, ...], growing: bool, point: Point) -> Genotype:
+    cells = _cells(operations, growing, point)
     return Genotype({"normal": cells[0], "reduce": cells[-1]})
 
 
-def _canonical(operations: tuple[str, ...], one: bool, point: Point) -> str:
+def _canonical(operations: tuple[str, ...], growing: bool, point: Point) -> str:
     return " ".join(
         f"[{canonical_graph(2, cell.nodes, cell.output.states)}]"
-        for cell in _cells(operations, one, point)
+        for cell in _cells(operations, growing, point)
     )
