@@ -121,7 +121,7 @@ ROWS = (
         Figures(3.75, 15.7, 300, 0.12),
         Figures(3.75, 15.7, 300, 0.12),
         note="No code or text with the motifs that were found could be located, so there is no "
-        "such network.",
+        "such network; MotifNetwork makes those of any motifs.",
     ),
     Row(
         "PNAS",
