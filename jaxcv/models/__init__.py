@@ -11,13 +11,15 @@ from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
 from jaxcv.models.resnet import PreActivationResNet, ResNet
 from jaxcv.models.shufflenet import ShuffleNet
-from jaxcv.models.skeleton import CIFAR, IMAGENET, SKELETONS, Skeleton
+from jaxcv.models.skeleton import CIFAR, ENAS, IMAGENET, NASNET, SKELETONS, Skeleton
 from jaxcv.models.squeezenet import SqueezeNet
 from jaxcv.models.vgg import VGG
 
 __all__ = [
     "CIFAR",
+    "ENAS",
     "IMAGENET",
+    "NASNET",
     "SKELETONS",
     "VGG",
     "AlexNet",
