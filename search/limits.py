@@ -115,7 +115,7 @@ def limited(
     Args:
         space: to limit.
         counts: of an architecture, as the space decodes it, numbers by name, such as
-            ``network_counts`` of a genotype. It is asked once for what is isomorphic.
+            ``network_counts`` of a genotype. It is asked once for each point.
         most: the largest that these may be, by name: ``parameters=4_000_000``.
 
     Raises:
@@ -139,21 +139,21 @@ class _Within:
     space: DiscreteSpace
     counts: Callable[[Any], Mapping[str, float]]
     most: Mapping[str, float]
-    known: dict[str, bool] = field(default_factory=dict, compare=False)
+    # By points, since what an isomorphic one does not have may count too: operations of no use.
+    known: dict[Point, bool] = field(default_factory=dict, compare=False)
 
     def __call__(self, point: Point) -> bool:
         if not self.space.allowed(point):
             return False
-        text = self.space.canonical(point)
-        if text not in self.known:
+        if point not in self.known:
             counts = self.counts(self.space.decode(point))
             unknown = self.most.keys() - counts.keys()
             if unknown:
                 raise ValueError(
                     f"{min(unknown)} is limited; allowed are limits on {', '.join(counts)}"
                 )
-            self.known[text] = all(counts[name] <= most for name, most in self.most.items())
-        return self.known[text]
+            self.known[point] = all(counts[name] <= most for name, most in self.most.items())
+        return self.known[point]
 
 
 def _counts(module: nnx.Module, shape: tuple[int, ...]) -> dict[str, int]:
