@@ -4,7 +4,7 @@ import functools
 from dataclasses import replace
 
 import pytest
-from toy_search import SPACE, play, worth
+from toy_growing import SPACE, play, worth
 
 from search.strategies.controller import LSTM
 from search.strategies.enas import enas

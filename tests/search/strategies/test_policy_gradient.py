@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 from flax import nnx
-from toy_search import OPTIONS, SPACE, play, worth
+from toy_growing import OPTIONS, SPACE, play, worth
 
 from search.strategies import Proposal
 from search.strategies.controller import LSTM, Table, log_probability
@@ -18,7 +18,6 @@ from search.strategies.enas import enas
 from search.strategies.policy_gradient import Batch
 from search.strategies.ppo import Clipped, nasnet
 from search.strategies.reinforce import likelihood, nas, reinforce
-
 
 EXPECTED = np.mean([worth(point) for point in itertools.product(*map(range, OPTIONS))])
 

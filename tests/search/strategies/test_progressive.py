@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_search import OPTIONS, SPACE, play, worth
+from toy_growing import OPTIONS, SPACE, play, worth
 
 from search.strategies.progressive import Progressive
 

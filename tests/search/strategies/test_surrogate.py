@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from toy_search import SPACE, play, worth
+from toy_growing import SPACE, play, worth
 
 from search.discrete import DiscreteSpace
 from search.strategies.surrogate import Surrogate, normal_scores, posterior
