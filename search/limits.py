@@ -1,7 +1,10 @@
-"""Limits on the size of the network that a search ends with."""
+"""Limits on the size of the networks that a search ends with, or tries."""
 
 import functools
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +16,12 @@ from jaxcv.blocks import create_operation
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
 from jaxcv.models.skeleton import Skeleton, places
+from search.discrete import DiscreteSpace, Point
 from search.discretize import Limit, discretize
 from search.space import Space
 
 _COUNTS = ("parameters", "multiply_adds")
+_TRIES = 1000
 
 
 def network_counts(
@@ -94,6 +99,55 @@ def network_limits(
             "network of the space can meet"
         ) from None
     return tuple(limits)
+
+
+def limited(
+    space: DiscreteSpace, counts: Callable[[Any], Mapping[str, float]], **most: float
+) -> DiscreteSpace:
+    """The part of a discrete space whose architectures keep to limits. Every strategy does then.
+
+    Args:
+        space: to limit.
+        counts: of an architecture, as the space decodes it, numbers by name, such as
+            ``network_counts`` of a genotype. It is asked once for what is isomorphic.
+        most: the largest that these may be, by name: ``parameters=4_000_000``.
+
+    Raises:
+        ValueError: for limits that none of a thousand random points keeps to, or a name that is
+            not among the counts.
+    """
+    within = _Within(space, counts, most)
+    random = np.random.default_rng(0)
+    if not any(within(space.sample(random)) for _ in range(_TRIES)):
+        text = ", ".join(f"{name}={value!r}" for name, value in most.items())
+        raise ValueError(
+            f"{text} in {space.name}; allowed are limits that one of {_TRIES} random points meets"
+        )
+    return replace(space, allowed=within)
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Whether a point of a space keeps to limits; a value, so that spaces can be pickled."""
+
+    space: DiscreteSpace
+    counts: Callable[[Any], Mapping[str, float]]
+    most: Mapping[str, float]
+    known: dict[str, bool] = field(default_factory=dict, compare=False)
+
+    def __call__(self, point: Point) -> bool:
+        if not self.space.allowed(point):
+            return False
+        text = self.space.canonical(point)
+        if text not in self.known:
+            counts = self.counts(self.space.decode(point))
+            unknown = self.most.keys() - counts.keys()
+            if unknown:
+                raise ValueError(
+                    f"{min(unknown)} is limited; allowed are limits on {', '.join(counts)}"
+                )
+            self.known[text] = all(counts[name] <= most for name, most in self.most.items())
+        return self.known[text]
 
 
 def _counts(module: nnx.Module, shape: tuple[int, ...]) -> dict[str, int]:

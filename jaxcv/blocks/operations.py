@@ -1,11 +1,12 @@
 """The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
 
 An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
-stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is a
-factory in ``OPERATIONS``.
+stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is
+added by ``register_operation``.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -177,6 +178,18 @@ def _dil_conv(window: int) -> Callable[..., nnx.Module]:
     return create
 
 
+def _nor_conv(window: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        convolution = Conv2d(
+            channels, channels, window, stride=stride, padding=window // 2, rngs=rngs
+        )
+        return ReLUConvBN([convolution], channels, affine=affine, track=track)
+
+    return create
+
+
 def _conv_7x1_1x7(
     channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
 ) -> nnx.Module:
@@ -220,6 +233,8 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
     "conv_7x1_1x7": _conv_7x1_1x7,
     "noise": _noise,
 }
@@ -240,6 +255,24 @@ def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
         near = difflib.get_close_matches(str(name), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"operation={name!r}; allowed are {', '.join(known)}{hint}")
+
+
+def register_operation(name: str, factory: Callable[..., nnx.Module]) -> None:
+    """Adds an operation to those that spaces, genotypes and networks know by name.
+
+    Args:
+        name: a new one, of letters, digits and underscores.
+        factory: called as ``factory(channels, stride, affine=..., track=..., rngs=...)``; these are
+            the arguments of ``create_operation``, and what it returns is called as an operation.
+
+    Raises:
+        ValueError: for a name that is taken, or of other signs.
+    """
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"name={name!r}; allowed are letters, digits and underscores")
+    if name in OPERATIONS:
+        raise ValueError(f"name={name!r}; allowed are names that no operation has")
+    OPERATIONS[name] = factory
 
 
 def create_operation(

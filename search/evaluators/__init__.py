@@ -1,5 +1,6 @@
 """Evaluators: what a point of a discrete space is worth."""
 
 from search.evaluators.evaluator import Evaluator, Outcome
+from search.evaluators.tabular import Tabular, tabular
 
-__all__ = ["Evaluator", "Outcome"]
+__all__ = ["Evaluator", "Outcome", "Tabular", "tabular"]

@@ -5,6 +5,21 @@ state, and all that is random in it comes from the seed, so the same answers lea
 questions: a search goes on after a stop by being told again what its history holds.
 """
 
+from search.strategies.halving import Halving, hyperband, successive_halving
+from search.strategies.hierarchical_evolution import HierarchicalEvolution
+from search.strategies.local_search import LocalSearch
+from search.strategies.random_search import RandomSearch
+from search.strategies.regularized_evolution import RegularizedEvolution
 from search.strategies.strategy import Proposal, Strategy
 
-__all__ = ["Proposal", "Strategy"]
+__all__ = [
+    "Halving",
+    "HierarchicalEvolution",
+    "LocalSearch",
+    "Proposal",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "Strategy",
+    "hyperband",
+    "successive_halving",
+]

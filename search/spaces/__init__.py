@@ -1,0 +1,39 @@
+"""Search spaces by name: continuous ones, of mixed edges, and discrete ones, of decisions."""
+
+from collections.abc import Callable
+
+from search.discrete import DiscreteSpace
+from search.recurrent.space import recurrent
+from search.spaces.canonical import canonical_genotype, canonical_graph
+from search.spaces.cells import discrete_cells
+from search.spaces.continuous import SPACES, create_space
+from search.spaces.nasbench201 import nasbench201
+
+DISCRETE_SPACES: dict[str, Callable[[], DiscreteSpace]] = {
+    **{name: lambda name=name: discrete_cells(create_space(name), name) for name in SPACES},
+    "recurrent": lambda: discrete_cells(recurrent(), "recurrent"),
+    "nasbench201": nasbench201,
+}
+
+
+def create_discrete(name: str) -> DiscreteSpace:
+    """The discrete space called ``name``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in DISCRETE_SPACES:
+        raise ValueError(f"space={name!r}; allowed are {', '.join(DISCRETE_SPACES)}")
+    return DISCRETE_SPACES[name]()
+
+
+__all__ = [
+    "DISCRETE_SPACES",
+    "SPACES",
+    "canonical_genotype",
+    "canonical_graph",
+    "create_discrete",
+    "create_space",
+    "discrete_cells",
+    "nasbench201",
+]
