@@ -1,8 +1,13 @@
-"""A space of a few hundred points with known scores, and a search in it without an engine."""
+"""A space of a few hundred points with known scores, controllers that are quick to compile and to
+learn, and a search without an engine."""
+
+import functools
 
 import numpy as np
 
 from search.discrete import DiscreteSpace
+from search.strategies import ENAS, PPO, TabularReinforce
+from search.strategies.controller import LSTM
 
 OPTIONS = (4, 3, 5, 1, 4)
 SPACE = DiscreteSpace(
@@ -18,6 +23,14 @@ def worth(point):
     """Rises with every decision, more so together; the best full point is (3, 2, 4, 0, 3): 1."""
     shares = [(option + 1) / n for option, n in zip(point, OPTIONS, strict=False)]
     return 0.5 * np.prod(shares) + 0.1 * sum(shares)
+
+
+_LSTM = functools.partial(LSTM, hidden=8)
+LEARNERS = (
+    TabularReinforce(learning_rate=0.1),
+    ENAS(controller=_LSTM, learning_rate=0.02, decay=0.9, entropy=1e-3),
+    PPO(controller=_LSTM, learning_rate=0.01, batch=10),
+)
 
 
 def play(strategy, space, score, trials, *, seed=0, batch=1):

@@ -120,7 +120,14 @@ class LSTM(nnx.Module):
 
         self.layers = nnx.List(
             nnx.OptimizedLSTMCell(
-                hidden, hidden, kernel_init=uniform, recurrent_kernel_init=uniform, rngs=rngs
+                hidden,
+                hidden,
+                # The default ones cannot be pickled.
+                gate_fn=lax.logistic,
+                activation_fn=lax.tanh,
+                kernel_init=uniform,
+                recurrent_kernel_init=uniform,
+                rngs=rngs,
             )
             for _ in range(layers)
         )

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jax import lax
 
+from jaxcv.functional._arguments import positive
 from search.discrete import DiscreteSpace, Point
 from search.strategies.controller import Controller, draw, entropy, log_probability, read
 from search.strategies.strategy import Proposal
@@ -69,17 +70,20 @@ class PolicyGradient:
     """Draws points from a controller and moves its weights, by Adam, towards those whose reward
     is above a baseline: the moving average of the rewards, this one included.
 
-    What fails has the lowest score that was told before it. Methods with their papers' settings
-    are ``reinforce``, ``nasnet`` and ``enas``.
+    What fails has the lowest score that was told before it. ``Reinforce``, ``TabularReinforce``,
+    ``PPO`` and ``ENAS`` are methods of this kind with the settings of their papers.
 
     Attributes:
         controller: makes one, given how many options each decision has.
-        objective: of a batch, to be minimised; hashable, since it is compiled.
+        objective: of a batch, to be minimised; hashable, as it is compiled.
         learning_rate: of Adam.
         decay: of the baseline.
         batch: points to an update.
         steps: of Adam in an update.
         entropy: weight of the entropy in the reward, ``score + entropy * H``.
+
+    Raises:
+        ValueError: for a batch or steps that are not positive, or a decay outside of 0 to 1.
     """
 
     controller: Callable[..., Controller]
@@ -89,6 +93,11 @@ class PolicyGradient:
     batch: int = 1
     steps: int = 1
     entropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive(batch=self.batch, steps=self.steps)
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay={self.decay!r}; allowed is at least 0 and below 1")
 
     def init(self, space: DiscreteSpace, seed: int) -> State:
         """A fresh controller."""

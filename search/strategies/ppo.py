@@ -1,11 +1,12 @@
-"""Proximal policy optimization (arXiv:1707.06347), with which NASNet was found."""
+"""Proximal policy optimization (arXiv:1707.06347), by which NASNet was found."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from search.strategies.controller import LSTM
+from search.strategies.controller import LSTM, Controller
 from search.strategies.policy_gradient import Batch, PolicyGradient
 
 
@@ -31,7 +32,18 @@ class Clipped:
         return -jnp.mean(gain + self.entropy * batch.entropy)
 
 
-def nasnet() -> PolicyGradient:
-    """The controller of NASNet (arXiv:1707.07012): one layer of 100 units, updates from twenty
-    architectures. The steps of an update and epsilon, which it leaves open, are PPO's own."""
-    return PolicyGradient(LSTM, Clipped(), learning_rate=3.5e-4, decay=0.95, batch=20, steps=10)
+_OBJECTIVE = Clipped()
+
+
+@dataclass(frozen=True)
+class PPO(PolicyGradient):
+    """The search for NASNet (arXiv:1707.07012): an LSTM of one layer of 100 units, and updates from
+    twenty architectures. The steps of an update and epsilon, which it leaves open, are PPO's own.
+    """
+
+    controller: Callable[..., Controller] = LSTM
+    objective: Callable[[Batch], jax.Array] = _OBJECTIVE
+    learning_rate: float = 3.5e-4
+    decay: float = 0.95
+    batch: int = 20
+    steps: int = 10

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcv.functional._arguments import positive
 from search.discrete import DiscreteSpace, Point
+from search.strategies.members import Member
 from search.strategies.strategy import Proposal
 
 
@@ -29,29 +31,39 @@ class State(NamedTuple):
     asked: int = 0
     stage: int = -1
     queue: tuple[Point, ...] = ()
-    told: tuple[tuple[Point, float], ...] = ()
+    told: tuple[Member, ...] = ()
     proposed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Progressive:
-    """Evaluates the smallest architectures, then, stage after stage of the space, those of all
-    expansions of them that the predictor finds best. At most ``beam + (stages - 1) * beam`` asks lead
-    through all stages; later ones go on with the next best of the last.
+    """Evaluates the smallest architectures; then, stage after stage of the space, of all expansions
+    of those before the ones that the predictor finds best, K of them, until it comes to whole
+    architectures: all in all at most K times the number of stages. Asked for more, it goes on with
+    the next best of these.
 
-    The predictor is a mean of perceptrons, each fitted to four fifths of all scores so far. (The
-    paper's end in a sigmoid and learn embeddings of the options by an L1 loss; these learn
+    The predictor is the mean of perceptrons, each fitted to four fifths of all scores so far. (The
+    paper's learn embeddings of the options by an L1 loss and end in a sigmoid; these learn
     standardised scores of one-hot options by a squared loss.)
 
+    An architecture of a stage whose score is not told before the last of them is asked does not
+    grow, so that large batches should divide K.
+
     Attributes:
-        beam: architectures of a stage, K; if the first has more they are drawn at random.
-        members: of the ensemble.
-        hidden: units of the two hidden layers of a member.
+        beam: K; of a first stage that has more, as many are drawn at random.
+        members: perceptrons.
+        hidden: units of each of their two hidden layers.
+
+    Raises:
+        ValueError: for sizes that are not positive.
     """
 
     beam: int = 256
     members: int = 5
     hidden: int = 100
+
+    def __post_init__(self) -> None:
+        positive(beam=self.beam, members=self.members, hidden=self.hidden)
 
     def init(self, space: DiscreteSpace, seed: int) -> State:
         """Nothing is known.
@@ -78,20 +90,21 @@ class Progressive:
         """Keeps the score for the next stage; what failed does not grow."""
         if score is None:
             return state
-        return state._replace(told=(*state.told, (proposal.point, score)))
+        return state._replace(told=(*state.told, Member(proposal.point, score)))
 
     def _next_stage(self, state: State, random: np.random.Generator) -> State:
         sizes = state.space.stages
         stage = min(state.stage + 1, len(sizes) - 1)
         if stage == 0:
             points = list(_tails(state.space, 0, sizes[0]))
-            ranked = (points[number] for number in random.permutation(len(points)))
+            ranked = iter([points[number] for number in random.permutation(len(points))])
         else:
             parents = [point for point, _ in state.told if len(point) == sizes[stage - 1]]
             if not parents:
                 return state
             ranked = self._ranked(state, parents, sizes[stage], random)
-        queue, proposed = [], set(state.proposed)
+        queue: list[Point] = []
+        proposed = set(state.proposed)
         for point in ranked:
             if len(queue) == self.beam:
                 break

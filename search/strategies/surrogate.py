@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcv.functional._arguments import positive
 from search.discrete import DiscreteSpace, Point
+from search.strategies.members import Member, child
 from search.strategies.strategy import Proposal
 
 
@@ -25,7 +27,7 @@ class State(NamedTuple):
     seed: int
     asked: int = 0
     queue: tuple[Point, ...] = ()
-    told: tuple[tuple[Point, float], ...] = ()
+    told: tuple[Member, ...] = ()
     proposed: frozenset[str] = frozenset()
 
 
@@ -48,6 +50,9 @@ class Surrogate:
         decay: of the prior correlation of two points, ``exp(-decay * share of decisions that
             differ)``.
         noise: variance of a score beside the one that the options explain, which is 1.
+
+    Raises:
+        ValueError: for sizes that are not positive.
     """
 
     initial: int = 10
@@ -57,6 +62,15 @@ class Surrogate:
     strangers: int = 200
     decay: float = 1.5
     noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        positive(
+            initial=self.initial,
+            batch=self.batch,
+            parents=self.parents,
+            mutants=self.mutants,
+            strangers=self.strangers,
+        )
 
     def init(self, space: DiscreteSpace, seed: int) -> State:
         """Nothing is known."""
@@ -80,15 +94,15 @@ class Surrogate:
 
     def tell(self, state: State, proposal: Proposal, score: float | None) -> State:
         """Keeps the score for the next fit."""
-        told = (proposal.point, -np.inf if score is None else score)
+        told = Member(proposal.point, -math.inf if score is None else score)
         return state._replace(told=(*state.told, told))
 
     def _ranked(self, state: State, random: np.random.Generator) -> Iterator[Point]:
         """Candidates, the most promising first."""
         space = state.space
-        best = sorted(state.told, key=lambda told: -told[1])[: self.parents]
+        best = sorted(state.told, key=lambda member: -member.score)[: self.parents]
         mutants = (
-            space.mutate(best[number % len(best)][0], random) for number in range(self.mutants)
+            child([best[number % len(best)]], space, random) for number in range(self.mutants)
         )
         candidates = [*mutants, *(space.sample(random) for _ in range(self.strangers))]
         points, scores = zip(*state.told, strict=True)

@@ -1,6 +1,5 @@
 """Policy gradients against enumeration and NumPy, and what they learn."""
 
-import functools
 import itertools
 from dataclasses import replace
 
@@ -10,14 +9,13 @@ import numpy as np
 import pytest
 import scipy.special
 from flax import nnx
-from toy_growing import OPTIONS, SPACE, play, worth
+from toy_growing import LEARNERS, OPTIONS, SPACE, play, worth
 
-from search.strategies import Proposal
-from search.strategies.controller import LSTM, Table, log_probability
-from search.strategies.enas import enas
+from search.strategies import ENAS, PPO, Proposal, Reinforce, TabularReinforce
+from search.strategies.controller import Table, log_probability
 from search.strategies.policy_gradient import Batch
-from search.strategies.ppo import Clipped, nasnet
-from search.strategies.reinforce import likelihood, nas, reinforce
+from search.strategies.ppo import Clipped
+from search.strategies.reinforce import likelihood
 
 EXPECTED = np.mean([worth(point) for point in itertools.product(*map(range, OPTIONS))])
 
@@ -73,7 +71,7 @@ def test_clipped_objective_starts_as_reinforce():
 
 
 def test_reinforce_is_the_published_loop_in_numpy():
-    strategy = reinforce()
+    strategy = TabularReinforce()
     history, state = play(strategy, SPACE, worth, 20)
     logits = np.array(strategy.init(SPACE, 0).weights["logits"][...])
     first = logits.copy()
@@ -91,32 +89,16 @@ def test_reinforce_is_the_published_loop_in_numpy():
     np.testing.assert_allclose(state.weights["logits"][...], logits, rtol=1e-3, atol=1e-5)
 
 
-LEARNERS = {
-    "table": replace(reinforce(), learning_rate=0.1),
-    "lstm": replace(
-        enas(),
-        controller=functools.partial(LSTM, hidden=8, temperature=0.5),
-        learning_rate=0.02,
-        decay=0.9,
-        entropy=1e-3,
-    ),
-    "ppo": replace(
-        nasnet(), controller=functools.partial(LSTM, hidden=8), learning_rate=0.01, batch=10
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_controllers_learn_what_is_good(name):
-    history, _ = play(LEARNERS[name], SPACE, worth, 300)
-    scores = [score for _, score in history]
+@pytest.mark.parametrize("strategy", LEARNERS, ids=lambda strategy: type(strategy).__name__)
+def test_controllers_learn_what_is_good(strategy):
+    scores = [score for _, score in play(strategy, SPACE, worth, 200)[0]]
     assert abs(np.mean(scores[:5]) - EXPECTED) < 0.1
-    assert np.mean(scores[-50:]) > 0.85
+    assert np.mean(scores[-40:]) > 0.8
 
 
 def test_what_is_told_late_counts_as_drawn():
     """Four are asked before the first update, and two updates are made before the next ask."""
-    strategy = replace(LEARNERS["table"], batch=2)
+    strategy = TabularReinforce(learning_rate=0.1, batch=2)
     state = strategy.init(SPACE, 0)
     first = jax.tree.map(np.array, state.weights["logits"][...])
     for _ in range(4):
@@ -137,7 +119,7 @@ def test_what_is_told_late_counts_as_drawn():
 
 
 def test_the_entropy_is_rewarded():
-    strategy = replace(enas(), controller=Table, batch=3)
+    strategy = ENAS(controller=Table, batch=3)
     state = strategy.init(SPACE, 0)
     proposal, state = strategy.ask(state)
     state = strategy.tell(state, proposal, 0.25)
@@ -151,7 +133,7 @@ def test_the_entropy_is_rewarded():
 
 
 def test_what_fails_is_as_bad_as_the_worst():
-    strategy = replace(reinforce(), batch=10)
+    strategy = TabularReinforce(batch=10)
     state = strategy.init(SPACE, 0)
     for score in (None, 0.5, 0.2, None, 0.4):
         proposal, state = strategy.ask(state)
@@ -168,22 +150,22 @@ def test_what_fails_is_as_bad_as_the_worst():
 
 
 def test_what_was_not_asked_is_not_told():
-    strategy = reinforce()
+    strategy = TabularReinforce()
     with pytest.raises(ValueError, match=r"proposal=.*allowed are points asked for: \[\]"):
         strategy.tell(strategy.init(SPACE, 0), Proposal((0, 0, 0, 0, 0)), 1.0)
 
 
 def test_points_that_are_not_allowed_are_drawn_again():
     space = replace(SPACE, allowed=lambda point: point[0] == point[4])
-    history, _ = play(reinforce(), space, worth, 10)
+    history, _ = play(TabularReinforce(), space, worth, 10)
     assert all(point[0] == point[4] for point, _ in history)
 
 
 def test_published_settings():
-    first = nnx.eval_shape(lambda: nas().controller(OPTIONS, rngs=nnx.Rngs(0)))
+    first = nnx.eval_shape(lambda: Reinforce().controller(OPTIONS, rngs=nnx.Rngs(0)))
     assert len(first.layers) == 2
     assert first.layers[1].dense_h.kernel.shape == (35, 4 * 35)
-    for strategy in (nasnet(), enas()):
+    for strategy in (PPO(), ENAS()):
         first = nnx.eval_shape(lambda s=strategy: s.controller(OPTIONS, rngs=nnx.Rngs(0)))
         assert first.start.shape == (100,)
         assert len(first.layers) == 1

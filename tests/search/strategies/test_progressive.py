@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_growing import OPTIONS, SPACE, play, worth
 
-from search.strategies.progressive import Progressive
+from search.strategies import Progressive
 
 STRATEGY = Progressive(beam=12, members=3, hidden=20)
 

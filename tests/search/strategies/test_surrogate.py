@@ -9,7 +9,8 @@ import scipy.stats
 from toy_growing import SPACE, play, worth
 
 from search.discrete import DiscreteSpace
-from search.strategies.surrogate import Surrogate, normal_scores, posterior
+from search.strategies import Surrogate
+from search.strategies.surrogate import normal_scores, posterior
 
 TABLE = Path(__file__).parents[4] / "shared" / "data" / "nasbench201" / "nb201.npz"
 
