@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from toy_growing import LEARNERS, SPACE, play, worth
 
-from search.strategies import Progressive, Surrogate
+from search.strategies import ENAS, PPO, Progressive, Reinforce, Surrogate
 
 STRATEGIES = (
     *LEARNERS,
@@ -49,3 +49,18 @@ def test_in_a_limited_space_with_failures_in_batches(strategy):
     for point, _ in history:
         space.check(point)
     assert {None} < {score for _, score in history}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Reinforce(batch=0),
+        lambda: PPO(steps=0),
+        lambda: ENAS(decay=1.0),
+        lambda: Surrogate(mutants=0),
+        lambda: Progressive(beam=0),
+    ],
+)
+def test_wrong_settings_are_refused(make):
+    with pytest.raises(ValueError, match=r"=.*; allowed is"):
+        make()
