@@ -9,7 +9,17 @@ from toy_growing import OPTIONS, SPACE, play, worth
 
 from search.strategies import Progressive
 
-STRATEGY = Progressive(beam=12, members=3, hidden=20)
+
+class Knowing(Progressive):
+    """Predicts the scores themselves, from codes that must be exact."""
+
+    def _fit(self, state, random):
+        sizes = (itertools.product(*map(range, OPTIONS[:size])) for size in SPACE.stages)
+        known = {SPACE.encode(point).tobytes(): worth(point) for point in itertools.chain(*sizes)}
+        return lambda codes: np.array([known[code.tobytes()] for code in codes])
+
+
+STRATEGY = Knowing(beam=12)
 
 
 def test_architectures_grow_from_those_before():
@@ -26,7 +36,7 @@ def test_architectures_grow_from_those_before():
 
 
 def test_the_predictor_ranks():
-    history, _ = play(STRATEGY, SPACE, worth, 36)
+    history, _ = play(Progressive(beam=12, members=3, hidden=20), SPACE, worth, 36)
     found = [score for point, score in history if len(point) == 5]
     everything = [worth(point) for point in itertools.product(*map(range, OPTIONS))]
     assert np.mean(found) > np.quantile(everything, 0.85)
@@ -58,8 +68,21 @@ def test_isomorphic_and_forbidden_architectures_are_not_evaluated():
     assert all(map(space.allowed, points))
 
 
+def test_the_best_expansions_are_asked_first():
+    history, _ = play(STRATEGY, SPACE, worth, 40)
+    found = [score for _, score in history]
+    second = sorted(map(worth, itertools.product(*map(range, OPTIONS[:3]))), reverse=True)
+    np.testing.assert_allclose(found[12:24], second[:12])
+    parents = [point for point, _ in history[12:24]]
+    tails = itertools.product(*map(range, OPTIONS[3:]))
+    third = sorted((worth(p + t) for p, t in itertools.product(parents, tails)), reverse=True)
+    np.testing.assert_allclose(found[24:], third[:16])
+
+
 def test_what_failed_does_not_grow():
-    history, _ = play(STRATEGY, SPACE, lambda p: None if p[0] < 3 else worth(p), 20)
+    strategy = replace(STRATEGY, beam=20)
+    history, _ = play(strategy, SPACE, lambda p: None if p[0] < 3 else worth(p), 30)
+    assert [len(point) for point, _ in history] == 12 * [2] + 15 * [3] + 3 * [5]
     assert {point[0] for point, _ in history[12:]} == {3}
 
 
