@@ -34,8 +34,8 @@ class Cell(NamedTuple):
     A node of a cell for images is the sum of its edges' results. Input 0 is the output of the cell
     before the last, 1 that of the last cell, 2 the first node, and so on.
 
-    A cell of kind "single" has one input, 0, the output of the cell before; 1 is the first node, and
-    so on. Its output may be the last node alone.
+    A cell of kind "single" has one input, 0, the output of the cell before; 1 is the first node,
+    and so on. Its output may be the last node alone.
 
     A node of a recurrent cell has one edge, whose operation is an activation. Input 0 is made of
     the word and the hidden state, 1 is the first node, and so on.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from jaxcv.functional._arguments import positive
@@ -85,37 +85,37 @@ def processes(count: int) -> Workers:
     @contextlib.contextmanager
     def start(evaluator: Evaluator) -> Iterator[Evaluate]:
         pickled = pickle.dumps(evaluator)
-        # Its closing, by whatever end of this process, ends the workers.
-        watched, alive = multiprocessing.Pipe(duplex=False)
 
         def pool(number: int) -> ProcessPoolExecutor:
             # One process each, so that one that dies breaks no trial of another.
-            return ProcessPoolExecutor(
-                1,
-                multiprocessing.get_context("spawn"),
-                initializer=_begin,
-                initargs=(pickled, number, watched),
-            )
+            spawn = multiprocessing.get_context("spawn")
+            return ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(pickled, number))
 
         pools = [pool(number) for number in range(count)]
+        started: list[BaseProcess] = []
 
         def submit(number: int, job: Job) -> Future[Result]:
-            try:
-                return pools[number].submit(_run, job)
-            except BrokenProcessPool:  # it died while idle
-                pools[number] = pool(number)
-                return pools[number].submit(_run, job)
+            before = multiprocessing.active_children()
+            with _ctrl_c_waits():
+                try:
+                    future = pools[number].submit(_run, job)
+                except BrokenProcessPool:
+                    pools[number] = pool(number)
+                    future = pools[number].submit(_run, job)
+            started.extend(set(multiprocessing.active_children()) - set(before))
+            return future
 
         try:
             yield functools.partial(dispatch, count, submit, BrokenProcessPool)
         except BaseException:
-            alive.close()
+            for process in started:
+                process.kill()
             raise
         finally:
             for one in pools:
-                one.shutdown(cancel_futures=True)
-            alive.close()
-            watched.close()
+                one.shutdown(wait=False, cancel_futures=True)
+            for one in pools:
+                one.shutdown()
 
     return start
 
@@ -216,21 +216,31 @@ def dispatch(
 _run_here: Callable[[Job], Result]
 
 
-def _begin(pickled: bytes, number: int, watched: Connection) -> None:
-    """Makes this process the worker of a number, which ends when the pipe closes."""
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Holds Ctrl-C back, for good in processes that start meanwhile: it reaches the whole group,
+    but what follows is decided by the process that started them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(pickled: bytes, number: int) -> None:
+    """Makes this process the worker of a number."""
     global _run_here
-    # Ctrl-C reaches the whole group; the process that started this one decides what follows.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(devices) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _run_here = functools.partial(_Worker().run, lambda: pickled)
 
 
-def _end_with(watched: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        watched.recv()
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 

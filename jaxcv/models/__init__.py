@@ -4,7 +4,9 @@ from jaxcv.models.alexnet import AlexNet
 from jaxcv.models.cell import CellNetwork
 from jaxcv.models.densenet import DenseNet
 from jaxcv.models.inception import InceptionNetwork
+from jaxcv.models.macro import MacroNetwork
 from jaxcv.models.mobilenet import MobileNet
+from jaxcv.models.motif import MotifNetwork
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
 from jaxcv.models.resnet import PreActivationResNet, ResNet
@@ -22,7 +24,9 @@ __all__ = [
     "CellNetwork",
     "DenseNet",
     "InceptionNetwork",
+    "MacroNetwork",
     "MobileNet",
+    "MotifNetwork",
     "Network",
     "PreActivationResNet",
     "ResNet",

@@ -1,5 +1,6 @@
 """Search spaces by name: continuous ones, of mixed edges, and discrete ones, of decisions."""
 
+import functools
 from collections.abc import Callable
 
 from search.discrete import DiscreteSpace
@@ -7,12 +8,26 @@ from search.recurrent.space import recurrent
 from search.spaces.canonical import canonical_genotype, canonical_graph
 from search.spaces.cells import discrete_cells
 from search.spaces.continuous import SPACES, create_space
+from search.spaces.hierarchical import hierarchical
+from search.spaces.macro import macro
 from search.spaces.nasbench201 import nasbench201
+from search.spaces.pairs import amoebanet, enas_micro, nasnet, pair_cells, pnas
+
+
+def _discrete_cells(name: str) -> DiscreteSpace:
+    return discrete_cells(create_space(name), name)
+
 
 DISCRETE_SPACES: dict[str, Callable[[], DiscreteSpace]] = {
-    **{name: lambda name=name: discrete_cells(create_space(name), name) for name in SPACES},
+    **{name: functools.partial(_discrete_cells, name) for name in SPACES},
     "recurrent": lambda: discrete_cells(recurrent(), "recurrent"),
+    "nasnet": nasnet,
+    "enas_micro": enas_micro,
+    "pnas": pnas,
+    "amoebanet": amoebanet,
     "nasbench201": nasbench201,
+    "hierarchical": hierarchical,
+    "macro": macro,
 }
 
 
@@ -35,5 +50,8 @@ __all__ = [
     "create_discrete",
     "create_space",
     "discrete_cells",
+    "hierarchical",
+    "macro",
     "nasbench201",
+    "pair_cells",
 ]

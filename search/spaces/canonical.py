@@ -20,9 +20,7 @@ def canonical_genotype(genotype: Genotype) -> str:
     )
 
 
-def canonical_graph(
-    inputs: int, nodes: Sequence[Sequence[Edge]], outputs: Collection[int]
-) -> str:
+def canonical_graph(inputs: int, nodes: Sequence[Sequence[Edge]], outputs: Collection[int]) -> str:
     """A text that two directed acyclic graphs share if, and only if, some renaming of the nodes
     that reach an output turns one into the other.
 

@@ -1,5 +1,7 @@
 """The space of NAS-Bench-201 (arXiv:2001.00326)."""
 
+import functools
+
 from jaxcv.genotype import SINGLE, Cell, Edge, Genotype, Output
 from search.discrete import DiscreteSpace, Point
 from search.spaces.canonical import canonical_graph
@@ -17,6 +19,9 @@ def nasbench201() -> DiscreteSpace:
     operations on sums of operations on the input, where a skip connection is what it skips, and
     "none" nothing. What only zeros enter counts as nothing too; it adds a constant at most, the
     offset of a batch norm. Poolings, which have no parameters, are one if their inputs are.
+
+    Of these 5,260 differ. The paper counts 6,466, by texts that keep zeros and the order of sums in
+    sums, and that do not tell two operations from one that is used twice.
     """
     return DiscreteSpace("nasbench201", (PRIMITIVES,) * len(EDGES), decode, canonical)
 
@@ -29,6 +34,7 @@ def decode(point: Point) -> Genotype:
     return Genotype({SINGLE: Cell(tuple(edges.values()), Output("concat", (3,)))})
 
 
+@functools.cache
 def canonical(point: Point) -> str:
     """The text of a point that its equals share."""
     # A state is a sum of terms. Term 0 is the input, each of the others the result of an operation.
@@ -39,7 +45,7 @@ def canonical(point: Point) -> str:
         if operation == "skip_connect":
             states[target] += states[source]
         elif operation != "none" and states[source]:
-            term = tuple((operation, number) for number in sorted(states[source]))
+            term = tuple((operation, number) for number in states[source])
             if operation != "avg_pool_3x3" or term not in terms:
                 terms.append(term)
                 states[target] += (len(terms),)

@@ -112,12 +112,13 @@ def simulate(runs, evaluations, population, sample):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "population", "sample"),
-    [(RandomSearch(), 100, 1), (RegularizedEvolution(10, 3), 10, 3)],
+    ("strategy", "runs", "population", "sample"),
+    [(RandomSearch(), 150, 100, 1), (RegularizedEvolution(10, 3), 250, 10, 3)],
     ids=["random", "evolution"],
 )
-def test_searches_end_where_a_direct_simulation_does(table, strategy, population, sample):
-    """Within 0.1 points, some four standard errors of the mean of so many runs."""
-    runs = run_many(strategy, nasbench201(), table, trials=100, seeds=range(100), progress=False)
-    found = 100 * np.mean([best_so_far(trials)[-1].metrics["test_accuracy"] for trials in runs])
-    assert found == pytest.approx(simulate(4000, 100, population, sample), abs=0.1)
+def test_searches_end_where_a_direct_simulation_does(table, strategy, runs, population, sample):
+    """Within 0.1 points, more than three standard errors of the mean of so many runs."""
+    found = run_many(strategy, nasbench201(), table, trials=100, seeds=range(runs), progress=False)
+    tests = [100 * best_so_far(trials)[-1].metrics["test_accuracy"] for trials in found]
+    assert np.std(tests) / len(tests) ** 0.5 < 0.033
+    assert np.mean(tests) == pytest.approx(simulate(4000, 100, population, sample), abs=0.1)
