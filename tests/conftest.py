@@ -12,7 +12,8 @@ _cache = (
     / f"jaxcv-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
 )
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Small programs too, of which every process has some hundred.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Compiling takes most of the time, and twice as much with optimization.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No GPU in tests: the same figures everywhere.
