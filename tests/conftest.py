@@ -1,17 +1,16 @@
 """Settings of the whole test run."""
 
+import atexit
 import os
+import shutil
 import tempfile
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
 # One compilation cache for all workers of a run, and for the commands that tests start.
-_cache = (
-    Path(tempfile.gettempdir())
-    / f"jaxcv-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
-)
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcv-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 # Small programs too, of which every process has some hundred.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Compiling takes most of the time, and twice as much with optimization.
