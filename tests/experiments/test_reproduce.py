@@ -21,11 +21,11 @@ TINY = [
 def test_an_interrupted_protocol_goes_on(tmp_path, monkeypatch, capsys):
     folder, begun = tmp_path / "run", []
 
-    def few_trainings(run, *arguments):
+    def few_trainings(run, *arguments, **settings):
         begun.append(run.path.name)
         if len(begun) == 4:
             raise KeyboardInterrupt("stopped")
-        return train_in(run, *arguments)
+        return train_in(run, *arguments, **settings)
 
     train_in = train.train_in
     monkeypatch.setattr(train, "train_in", few_trainings)
