@@ -29,7 +29,7 @@ search: install
 	$(BIN)/python -m experiments.search --preset digits $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: install
 	$(BIN)/python -m ruff check .

@@ -1,9 +1,10 @@
 """Search a recurrent cell on text, draw it, train the language model that it makes and say how good
 it is; or train one of a published cell."""
 
+import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import jax
 from experiments import cli
 from experiments.environment import environment
 from experiments.presets import RECURRENT_SEARCH, RECURRENT_TRAINING
-from experiments.report import write_report
+from experiments.report import draw_pictures, write_report
 from jaxcv.analysis import count_parameters
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import RECURRENT, Genotype, published_recurrent
@@ -93,7 +94,8 @@ def command(arguments: Sequence[str]) -> None:
             name, genotype = Path(options.genotype).stem, read_genotype(run)
         print(genotype)
         results: list[dict[str, Any]] = []
-        _report(run, options, genotype, results, finished=not options.then_train)
+        report = _reporter(run, options, genotype)
+        report(finished=not options.then_train)
         if options.then_train:
             candidates = {name: genotype}
             for number in range(1, options.random_cells + 1):
@@ -102,8 +104,7 @@ def command(arguments: Sequence[str]) -> None:
                 )
             for each, cell in candidates.items():
                 results.append(_train(run, each, cell, corpus, options))
-                finished = len(results) == len(candidates)
-                _report(run, options, genotype, results, finished=finished)
+                report(results=results, finished=len(results) == len(candidates))
             _summarize(results)
             record = {"seconds": time.monotonic() - started, "results": results}
             text = json.dumps(record | {"environment": environment()}, indent=1)
@@ -154,25 +155,22 @@ def _train(
     return row
 
 
-def _report(
-    run: Run,
-    options: Options,
-    genotype: Genotype,
-    results: list[dict[str, Any]],
-    *,
-    finished: bool,
-) -> None:
+def _reporter(run: Run, options: Options, genotype: Genotype) -> Callable[..., Any]:
+    """What writes the report, with the pictures of now, given the results so far."""
     verb = "DARTS search" if options.genotype is None else "Language model"
-    write_report(
+    shown: dict[str, Any] = {
+        "rows": run.rows,
+        "genotype": genotype,
+        "primitives": {RECURRENT: recurrent.recurrent().cells[RECURRENT].vocabulary},
+        "measure": "perplexity",
+    }
+    return functools.partial(
+        write_report,
         run.path,
         title=f"{verb} on {options.data}",
         config=asdict(options),
-        rows=run.rows,
-        genotype=genotype,
-        primitives={RECURRENT: recurrent.recurrent().cells[RECURRENT].vocabulary},
-        results=results,
-        measure="perplexity",
-        finished=finished,
+        pictures=draw_pictures(run.path, **shown),
+        **shown,
     )
 
 

@@ -26,6 +26,7 @@ def write_report(
     measure: str = "accuracy",
     notes: str = "",
     finished: bool = True,
+    pictures: str | None = None,
 ) -> Path:
     """Writes ``report.html`` and its pictures (SVG and PNG) into the folder of a run.
 
@@ -45,6 +46,8 @@ def write_report(
             with that in place of accuracy.
         notes: remarks in plain text; an empty line begins a paragraph.
         finished: whether the run has come to its end.
+        pictures: what ``draw_pictures`` has returned for the same rows and genotype, for a report
+            that is written again and again; by default they are drawn here.
 
     Returns:
         The path of the page.
@@ -59,6 +62,33 @@ def write_report(
     ]
     if results:
         body.append(f"<h2>Results</h2>{_results_table(results, measure)}")
+    if pictures is None:
+        pictures = draw_pictures(
+            folder, rows=rows, genotype=genotype, primitives=primitives, measure=measure
+        )
+    body.append(pictures)
+    if config:
+        body.append(f"<h2>Configuration</h2>{settings_table(config)}")
+    body.append(f"<h2>Environment</h2>{settings_table(environment())}")
+    path = folder / "report.html"
+    write_page(path, title, body)
+    return path
+
+
+def draw_pictures(
+    folder: Path | str,
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    genotype: Genotype | None = None,
+    primitives: Mapping[str, Sequence[str]] = {},
+    measure: str = "accuracy",
+) -> str:
+    """Writes the pictures of a report and returns its part with them.
+
+    Args:
+        folder, rows, genotype, primitives, measure: as for ``write_report``.
+    """
+    folder, body = Path(folder), []
     if genotype:
         body.append("<h2>Cells</h2>")
         for kind, cell in genotype.cells.items():
@@ -82,12 +112,7 @@ def write_report(
             history = np.array([mix[kind] for mix in mixes])
             figure = draw_weights(history, primitives[kind], inputs=first_node(kind))
             body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
-    if config:
-        body.append(f"<h2>Configuration</h2>{settings_table(config)}")
-    body.append(f"<h2>Environment</h2>{settings_table(environment())}")
-    path = folder / "report.html"
-    write_page(path, title, body)
-    return path
+    return "\n".join(body)
 
 
 def _headline(

@@ -1,8 +1,9 @@
 """Search cells on images, draw them, train the network that they make and say how good it is."""
 
+import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import search
 from experiments import cli, train
 from experiments.environment import environment
 from experiments.presets import CLASSIFICATION, PUBLISHED, SEARCH
-from experiments.report import write_report
+from experiments.report import draw_pictures, write_report
 from jaxcv import data
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
@@ -102,7 +103,8 @@ def command(arguments: Sequence[str]) -> None:
         if notes:
             print(notes)
         results: list[dict[str, Any]] = []
-        _report(run, options, found, space, results, notes, finished=not options.then_train)
+        report = _reporter(run, options, found, space, notes)
+        report(finished=not options.then_train)
         if options.then_train:
             candidates = {"discovered": found.genotype}
             for number in range(1, options.random_cells + 1):
@@ -111,8 +113,7 @@ def command(arguments: Sequence[str]) -> None:
                 )
             for name, genotype in candidates.items():
                 results.append(_train(run, name, genotype, dataset, options))
-                finished = len(results) == len(candidates)
-                _report(run, options, found, space, results, notes, finished=finished)
+                report(results=results, finished=len(results) == len(candidates))
             _summarize(results)
             record = {"seconds": time.monotonic() - started, "results": results}
             text = json.dumps(record | {"environment": environment()}, indent=1)
@@ -190,26 +191,23 @@ def _train(
     return train.trained(own, genotype, dataset, name)
 
 
-def _report(
-    run: Run,
-    options: Options,
-    found: search.Result,
-    space: search.Space,
-    results: list[dict[str, Any]],
-    notes: str,
-    *,
-    finished: bool,
-) -> None:
-    write_report(
+def _reporter(
+    run: Run, options: Options, found: search.Result, space: search.Space, notes: str
+) -> Callable[..., Any]:
+    """What writes the report, with the pictures of now, given the results so far."""
+    shown: dict[str, Any] = {
+        "rows": found.history,
+        "genotype": found.genotype,
+        "primitives": {kind: cell.vocabulary for kind, cell in space.cells.items()},
+    }
+    return functools.partial(
+        write_report,
         run.path,
         title=f"DARTS search on {options.data}",
         config=asdict(options),
-        rows=found.history,
-        genotype=found.genotype,
-        primitives={kind: cell.vocabulary for kind, cell in space.cells.items()},
-        results=results,
         notes=notes,
-        finished=finished,
+        pictures=draw_pictures(run.path, **shown),
+        **shown,
     )
 
 

@@ -1,6 +1,8 @@
 """The search network as one reads it in the paper: edge by edge, primitive by primitive.
 
 It takes its weights from a ``SearchNetwork``, and is what that one's fused form is held against.
+Outside ``jax.jit`` edges that differ in nothing but their weights share one compiled function; as
+one program the whole takes several times as long to compile.
 """
 
 import jax
@@ -11,6 +13,12 @@ from jaxcv.blocks.operations import Pool
 from jaxcv.models.network import classified
 
 
+@jax.jit
+def train(module, *inputs):
+    return module(*inputs, train=True)
+
+
+@jax.jit
 def mixed_operation(operations, mix, x):
     total = 0.0
     for weight, operation in zip(mix, operations, strict=True):
@@ -32,7 +40,7 @@ def edges_of(cell):
 
 
 def run_cell(cell, space, before, last, mix):
-    states = list(cell.inputs(before, last, train=True))
+    states = list(train(cell.inputs, before, last))
     edges = edges_of(cell)
     for node in range(2, 2 + space.nodes):
         arriving = []
@@ -47,7 +55,7 @@ def run_cell(cell, space, before, last, mix):
 
 
 def run_network(network, space, x, mix):
-    before, last = network.stem(x.astype(network.dtype), train=True)
+    before, last = train(network.stem, x.astype(network.dtype))
     for place, cell in zip(network.places, network.cells, strict=True):
         cell_space = space.cells[place.kind]
         before, last = last, run_cell(cell, cell_space, before, last, mix[place.kind])

@@ -79,7 +79,8 @@ def test_search_trains_what_it_finds_resumes_and_is_evaluated(tmp_path):
 
 
 def test_several_seeds_at_once_keep_the_best_and_resume(tmp_path):
-    several = ["--seeds", "2", "--no-then-train", "--folder", "runs/two"]
+    # With two primitives an edge, which compile quickly.
+    several = ["--space", "s2", "--seeds", "2", "--no-then-train", "--folder", "runs/two"]
     output, _ = run("experiments.search", *TINY_SEARCH, *several, cwd=tmp_path)
     accuracies = re.findall(r"^ +([01]) +([\d.]+)%(  kept)?$", output, re.MULTILINE)
     assert [seed for seed, _, _ in accuracies] == ["0", "1"]

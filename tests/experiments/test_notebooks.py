@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, and their stored outputs have no errors."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -24,5 +25,8 @@ def test_a_notebook_runs(path, monkeypatch):
     assert any(
         "image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", ())
     )
+    # Every cell does the same, and less often.
+    for cell in notebook.cells:
+        cell.source = re.sub(r"\b(epochs|steps)=\d+", r"\1=2", cell.source)
     client = NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(ROOT)}})
     client.execute()

@@ -9,9 +9,10 @@ from experiments import reproduce, train
 from jaxcv import data
 from jaxcv.genotype import Genotype
 
+# In a space of two primitives an edge, which compile quickly.
 TINY = [
     *("--preset", "digits", "--searches", "2", "--trainings", "2", "--random-cells", "1"),
-    *("--search.channels", "2", "--search.layers", "1", "--search.epochs", "1"),
+    *("--space", "s2", "--search.channels", "2", "--search.layers", "1", "--search.epochs", "1"),
     *("--brief.channels", "2", "--brief.layers", "1", "--brief.epochs", "1"),
     *("--train.channels", "2", "--train.layers", "1", "--train.epochs", "1"),
 ]
@@ -20,11 +21,11 @@ TINY = [
 def test_an_interrupted_protocol_goes_on(tmp_path, monkeypatch, capsys):
     folder, begun = tmp_path / "run", []
 
-    def few_trainings(run, *arguments):
+    def few_trainings(run, *arguments, **settings):
         begun.append(run.path.name)
         if len(begun) == 4:
             raise KeyboardInterrupt("stopped")
-        return train_in(run, *arguments)
+        return train_in(run, *arguments, **settings)
 
     train_in = train.train_in
     monkeypatch.setattr(train, "train_in", few_trainings)

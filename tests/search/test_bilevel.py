@@ -246,27 +246,41 @@ def test_unrolled_is_the_numerical_derivative():
             )
 
 
+@functools.cache
+def exact():
+    """The architecture gradient of the search network in float64."""
+    with jax.enable_x64(True):
+        return of_network("unrolled", jnp.float64)
+
+
+@functools.cache
+def direct():
+    """What of it comes by the weights ahead, taken as constants."""
+    with jax.enable_x64(True):
+        loss, weights, alphas, train, valid = network(jnp.float64)
+
+        @jax.jit
+        def gradient(weights, alphas):
+            inner = settings(weights)
+            slope = jax.grad(lambda w: loss(w, alphas, train)[0])(weights)
+            ahead, _ = inner.step(weights, inner.velocity, slope)
+            return bilevel.first_order(loss, inner, ahead, alphas, train, valid)[1]
+
+        return vector(gradient(weights, alphas))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_error_of_the_finite_difference(dtype):
     """Relative to the term that it stands for, as the docstring of ``second_order`` has it."""
-    with jax.enable_x64(True):
-        loss, weights, alphas, train, valid = network(jnp.float64)
-        inner = settings(weights)
-        slope = jax.grad(lambda w: loss(w, alphas, train)[0])(weights)
-        ahead, _ = inner.step(weights, inner.velocity, slope)
-        _, direct = bilevel.first_order(loss, inner, ahead, alphas, train, valid)
-        exact = of_network("unrolled", jnp.float64)
     with jax.enable_x64(dtype == "float64"):
         found = of_network("second_order", jnp.dtype(dtype))
-    error = np.linalg.norm(found - exact) / np.linalg.norm(vector(direct) - exact)
+    error = np.linalg.norm(found - exact()) / np.linalg.norm(direct() - exact())
     assert error == pytest.approx(0.033, abs=0.002)
 
 
 def test_exact_in_float32_and_bfloat16():
-    with jax.enable_x64(True):
-        exact = of_network("unrolled", jnp.float64)
     error = {
-        dtype: np.linalg.norm(of_network("unrolled", dtype) - exact) / np.linalg.norm(exact)
+        dtype: np.linalg.norm(of_network("unrolled", dtype) - exact()) / np.linalg.norm(exact())
         for dtype in (jnp.float32, jnp.bfloat16)
     }
     assert error[jnp.float32] < 1e-4 < error[jnp.bfloat16] < 0.2

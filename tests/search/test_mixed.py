@@ -254,12 +254,12 @@ def test_the_network_is_as_near_to_its_plain_form_in_float64_as_that_is_in_float
             return jnp.sin(logits).sum(), logits
 
         cast = jax.tree.map(lambda a: np.asarray(a, dtype), (weights, alphas, x))
-        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(*cast)
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(*cast)
 
     def plain_form(network, x, mix):
         return plain_supernet.run_network(network, space, x, mix)
 
-    ours = run(lambda network, x, mix: network(x, mix), np.float32)
+    ours = run(jax.jit(lambda network, x, mix: network(x, mix)), np.float32)
     theirs = run(plain_form, np.float32)
     with jax.enable_x64(True):
         exact = jax.device_get(run(plain_form, np.float64))

@@ -129,7 +129,7 @@ def test_four_devices_compute_what_one_does():
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
     }
     done = subprocess.run(
         [sys.executable, "-c", PARALLEL],

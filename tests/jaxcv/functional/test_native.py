@@ -20,9 +20,17 @@ print(float(depthwise_conv2d(jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 1, 4))).sum
 """
 
 
-needs_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler"
-)
+COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The compiler without optimization, which takes most of its time."""
+    path = tmp_path_factory.mktemp("compiler") / "c++"
+    path.write_text(f'#!/bin/sh\nexec "{COMPILER}" "$@" -O0\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def start(cache, **variables):
@@ -60,8 +68,8 @@ def test_every_kernel_is_built_with_the_jax_at_hand(source, targets):
 
 
 @needs_compiler
-def test_two_processes_may_build_at_once(tmp_path):
-    both = [start(tmp_path) for _ in range(2)]
+def test_two_processes_may_build_at_once(tmp_path, quick):
+    both = [start(tmp_path, CXX=quick) for _ in range(2)]
     assert [finish(process) for process in both] == [["True", "324.0"]] * 2
     assert [file.suffix for file in (tmp_path / "jaxcv/native").iterdir()] == [".so"]
 
@@ -73,8 +81,8 @@ def test_without_a_compiler_the_values_are_the_same_and_nobody_is_bothered(compi
 
 
 @needs_compiler
-def test_a_damaged_library_is_built_again(tmp_path):
-    finish(start(tmp_path))
+def test_a_damaged_library_is_built_again(tmp_path, quick):
+    finish(start(tmp_path, CXX=quick))
     (library,) = tmp_path.rglob("*.so")
     library.write_bytes(b"not a library")
-    assert finish(start(tmp_path)) == ["True", "324.0"]
+    assert finish(start(tmp_path, CXX=quick)) == ["True", "324.0"]

@@ -124,7 +124,7 @@ def test_batch_norm_on_four_devices_is_that_on_one():
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
     }
     done = subprocess.run(
         [sys.executable, "-c", DEVICES],
