@@ -1,4 +1,5 @@
-"""The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
+"""The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055,
+arXiv:2001.00326).
 
 An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
 stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is a
@@ -185,6 +186,18 @@ def _conv_7x1_1x7(
     return ReLUConvBN([row, column], channels, affine=affine, track=track)
 
 
+def _nor_conv(window: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        convolution = Conv2d(
+            channels, channels, window, stride=stride, padding=window // 2, rngs=rngs
+        )
+        return ReLUConvBN([convolution], channels, affine=affine, track=track)
+
+    return create
+
+
 def _pool(kind: str) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
@@ -221,6 +234,8 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": _conv_7x1_1x7,
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
     "noise": _noise,
 }
 
