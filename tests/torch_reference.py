@@ -131,6 +131,15 @@ def operation(name: str, channels: int, stride: int, affine: bool, search: bool)
             return Op([*first, *depthwise_pointwise(channels, int(size[0]), 1, 1, affine, search)])
         case ["dil", "conv", "3x3" | "5x5" as size]:
             return Op(depthwise_pointwise(channels, int(size[0]), stride, 2, affine, search))
+        case ["nor", "conv", "1x1" | "3x3" as size]:
+            window = int(size[0])
+            layers = [
+                nn.ReLU(),
+                nn.Conv2d(
+                    channels, channels, window, stride=stride, padding=window // 2, bias=False
+                ),
+                batch_norm(channels, affine, search),
+            ]
         case ["conv", "7x1", "1x7"]:
             layers = [
                 nn.ReLU(),
