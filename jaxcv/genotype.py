@@ -14,6 +14,7 @@ Edge = tuple[str, int]
 
 _VERSION = 1
 RECURRENT = "recurrent"
+SINGLE = "single"
 
 
 class Output(NamedTuple):
@@ -33,6 +34,9 @@ class Cell(NamedTuple):
     A node of a cell for images is the sum of its edges' results. Input 0 is the output of the cell
     before the last, 1 that of the last cell, 2 the first node, and so on.
 
+    A cell of kind "single" has one input, 0, the output of the cell before; 1 is the first node,
+    and so on. Its output may be the last node alone.
+
     A node of a recurrent cell has one edge, whose operation is an activation. Input 0 is made of
     the word and the hidden state, 1 is the first node, and so on.
     """
@@ -43,8 +47,8 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Genotype:
-    """A discrete cell for each kind of cell: "normal" and "reduce" in networks for images,
-    "recurrent" in those for text.
+    """A discrete cell for each kind of cell: "normal" and "reduce", or "single", in networks for
+    images, "recurrent" in those for text.
 
     Raises:
         ValueError: for an unknown operation, an input that is not an earlier state, a node
@@ -141,7 +145,7 @@ def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
 
 def first_node(kind: str) -> int:
     """The number of the state that is the first node of a kind of cell: that of its inputs."""
-    return 1 if kind == RECURRENT else 2
+    return 1 if kind in (RECURRENT, SINGLE) else 2
 
 
 def _literal(node: ast.expr) -> Any:

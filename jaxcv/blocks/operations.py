@@ -1,12 +1,12 @@
-"""The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055,
-arXiv:2001.00326).
+"""The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
 
 An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
-stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is a
-factory in ``OPERATIONS``.
+stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is
+added by ``register_operation``.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -91,15 +91,18 @@ class Sequence(nnx.Module):
 
 
 class Pool(nnx.Module):
-    """3x3 pooling with padding 1. The mean does not count the padding."""
+    """Pooling padded by half its window. The mean does not count the padding."""
 
-    def __init__(self, kind: str, stride: int):
-        self.kind, self.stride = kind, stride
+    def __init__(self, kind: str, stride: int, window: int = 3):
+        self.kind, self.stride, self.window = kind, stride, window
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        window, stride, padding = self.window, self.stride, self.window // 2
         if self.kind == "max":
-            return functional.max_pool2d(x, 3, stride=self.stride, padding=1)
-        return functional.avg_pool2d(x, 3, stride=self.stride, padding=1, count_include_pad=False)
+            return functional.max_pool2d(x, window, stride=stride, padding=padding)
+        return functional.avg_pool2d(
+            x, window, stride=stride, padding=padding, count_include_pad=False
+        )
 
 
 class Identity(nnx.Module):
@@ -178,14 +181,6 @@ def _dil_conv(window: int) -> Callable[..., nnx.Module]:
     return create
 
 
-def _conv_7x1_1x7(
-    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
-) -> nnx.Module:
-    row = Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), rngs=rngs)
-    column = Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), rngs=rngs)
-    return ReLUConvBN([row, column], channels, affine=affine, track=track)
-
-
 def _nor_conv(window: int) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
@@ -198,11 +193,25 @@ def _nor_conv(window: int) -> Callable[..., nnx.Module]:
     return create
 
 
-def _pool(kind: str) -> Callable[..., nnx.Module]:
+def _factorized_conv(n: int) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
-        return Pool(kind, stride)
+        half = n // 2
+        row = Conv2d(channels, channels, (1, n), stride=(1, stride), padding=(0, half), rngs=rngs)
+        column = Conv2d(
+            channels, channels, (n, 1), stride=(stride, 1), padding=(half, 0), rngs=rngs
+        )
+        return ReLUConvBN([row, column], channels, affine=affine, track=track)
+
+    return create
+
+
+def _pool(kind: str, window: int = 3) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        return Pool(kind, stride, window)
 
     return create
 
@@ -226,6 +235,8 @@ def _noise(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.R
 OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "none": _none,
     "max_pool_3x3": _pool("max"),
+    "max_pool_5x5": _pool("max", 5),
+    "max_pool_7x7": _pool("max", 7),
     "avg_pool_3x3": _pool("avg"),
     "skip_connect": _skip_connect,
     "sep_conv_3x3": _sep_conv(3),
@@ -233,9 +244,11 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
-    "conv_7x1_1x7": _conv_7x1_1x7,
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
+    "nor_conv_5x5": _nor_conv(5),
+    "conv_3x1_1x3": _factorized_conv(3),
+    "conv_7x1_1x7": _factorized_conv(7),
     "noise": _noise,
 }
 
@@ -255,6 +268,24 @@ def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
         near = difflib.get_close_matches(str(name), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"operation={name!r}; allowed are {', '.join(known)}{hint}")
+
+
+def register_operation(name: str, factory: Callable[..., nnx.Module]) -> None:
+    """Adds an operation to those that spaces, genotypes and networks know by name.
+
+    Args:
+        name: a new one, of letters, digits and underscores.
+        factory: called as ``factory(channels, stride, affine=..., track=..., rngs=...)``; these are
+            the arguments of ``create_operation``, and what it returns is called as an operation.
+
+    Raises:
+        ValueError: for a name that is taken, or of other signs.
+    """
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"name={name!r}; allowed are letters, digits and underscores")
+    if name in OPERATIONS:
+        raise ValueError(f"name={name!r}; allowed are names that no operation has")
+    OPERATIONS[name] = factory
 
 
 def create_operation(
