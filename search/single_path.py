@@ -44,17 +44,13 @@ class Stage(nnx.Module):
         """What the last cell puts out, and the states that edges leave
         [cells, 3, batch, height, width, C]."""
 
-        def edge(states: jax.Array, of: Any) -> tuple[jax.Array, None]:
-            (source, target), number, operations = of
-            branches = [functools.partial(_apply, operation) for operation in operations]
-            y = lax.switch(number, branches, states[source])
-            return states.at[target].add(y), None
-
         def cell(x: jax.Array, operations: nnx.List) -> tuple[jax.Array, jax.Array]:
-            states = jnp.zeros((4, *x.shape), x.dtype).at[0].set(x)
-            # A loop, so that one edge is compiled and not six.
-            states, _ = lax.scan(edge, states, (jnp.array(EDGES), choice, operations))
-            return states[3], states[:3]
+            states = {0: x}
+            for edge, (source, target) in enumerate(EDGES):
+                own = jax.tree.map(lambda leaf, edge=edge: leaf[edge], operations)
+                y = _chosen(choice[edge], own, states[source])
+                states[target] = states[target] + y if target in states else y
+            return states[3], jnp.stack([states[source] for source in range(3)])
 
         return lax.scan(cell, x, self.operations)
 
@@ -141,6 +137,12 @@ class SinglePathNetwork(nnx.Module):
                 f"choice has shape {choice.shape}; allowed is {(len(EDGES),)}, an operation for "
                 "each edge"
             )
+
+
+@jax.checkpoint
+def _chosen(number: jax.Array, operations: nnx.List, x: jax.Array) -> jax.Array:
+    """What the operation of a number makes of x."""
+    return lax.switch(number, [functools.partial(_apply, each) for each in operations], x)
 
 
 def _apply(operation: Any, x: jax.Array) -> jax.Array:
