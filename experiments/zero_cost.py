@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from search.evaluators.zero_cost import PROXIES
 from search.plot import save
 
 _RANKED = (*PROXIES, "parameters")
-# Spearman's rank correlation over many more cells, on CIFAR-10 (arXiv:2101.08134, arXiv:2201.13396).
+# Spearman's rank correlation over more cells of CIFAR-10 (arXiv:2101.08134, arXiv:2210.03230).
 PUBLISHED = {"synflow": 0.74, "naswot": 0.77, "parameters": 0.75}
 
 
@@ -119,7 +118,9 @@ def read_table(options: Options) -> tuple[np.ndarray, np.ndarray]:
     if options.column not in columns:
         raise ValueError(f"column={options.column!r}; allowed are {', '.join(columns)}")
     if options.cells > len(texts):
-        raise ValueError(f"cells={options.cells!r}; allowed are 1 to {len(texts)}, all of the table")
+        raise ValueError(
+            f"cells={options.cells!r}; allowed are 1 to {len(texts)}, all of the table"
+        )
     return texts, values[:, columns.index(options.column)] / 100
 
 
@@ -137,9 +138,7 @@ def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
     return found
 
 
-def picture(
-    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]
-) -> Figure:
+def picture(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]) -> Figure:
     """Test accuracy against each proxy, both as ranks."""
     figure = Figure((10.5, 6.6), facecolor="white", layout="constrained")
     accuracies = stats.rankdata([row["test_accuracy"] for row in rows])

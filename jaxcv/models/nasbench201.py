@@ -76,8 +76,7 @@ class Frame(nnx.Module):
         self.stem = Conv2d(inputs, channels, 3, padding=1, rngs=rngs)
         self.stem_norm = BatchNorm(channels, track=track)
         self.reductions = nnx.List(
-            Reduction(width // 2, width, track=track, rngs=rngs)
-            for width in widths(channels)[1:]
+            Reduction(width // 2, width, track=track, rngs=rngs) for width in widths(channels)[1:]
         )
         last = widths(channels)[-1]
         self.norm = BatchNorm(last, track=track)

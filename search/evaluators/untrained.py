@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -120,5 +119,7 @@ def _check(proxy: str) -> None:
 def _outcome(found: dict[str, Any], proxy: str) -> Outcome:
     metrics = {name: float(value) for name, value in found.items()}
     if not np.isfinite(metrics[proxy]):
-        raise FloatingPointError(f"{proxy} is {metrics[proxy]}; the images may not reach the logits")
+        raise FloatingPointError(
+            f"{proxy} is {metrics[proxy]}; the images may not reach the logits"
+        )
     return Outcome(metrics[proxy], metrics)

@@ -26,7 +26,7 @@ PROXIES = ("synflow", "naswot", "snip", "grad_norm", "jacobian_covariance")
 
 
 def loss_gradient(apply: Apply, weights: Any, images: jax.Array, labels: jax.Array) -> Any:
-    """That of the cross-entropy of a batch in the weights, which ``grad_norm`` and ``snip`` read."""
+    """Of the cross-entropy of a batch, in the weights: what ``grad_norm`` and ``snip`` read."""
     return jax.grad(lambda weights: cross_entropy(apply(weights, images), labels))(weights)
 
 
