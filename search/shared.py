@@ -275,8 +275,10 @@ def _build(
         network = supernet.make(rngs=nnx.Rngs(Keys(key)("weights")))
         weights = nnx.to_pure_dict(nnx.state(network))
         sums = {name: jnp.zeros(()) for name in ("loss", "accuracy")}
-        state = (jnp.zeros((), jnp.int32), jax.random.key_data(key), weights)
-        return SharedState(*state, optimizer.init(weights), sums)
+        # A copy, since the state is used up, and the key is the caller's.
+        own = jnp.array(jax.random.key_data(key))
+        step = jnp.zeros((), jnp.int32)
+        return SharedState(step, own, weights, optimizer.init(weights), sums)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: SharedState, data: Split, paths: Any, steps: jax.Array) -> SharedState:

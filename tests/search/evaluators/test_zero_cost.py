@@ -8,10 +8,10 @@ import pytest
 from flax import nnx
 
 from jaxcv.layers import BatchNorm, Conv2d
-from jaxcv.models.nasbench201 import OPERATIONS, NASBench201Network
+from jaxcv.models.nasbench201 import OPERATIONS, Cell, NASBench201Network
 from search.evaluators import zero_cost
 from search.evaluators.relus import relu_inputs
-from search.single_path import SinglePathNetwork
+from search.single_path import SinglePathNetwork, Stage
 
 CHANNELS, CLASSES = 2, 3
 # Each operation on some edge; nothing but convolutions; the input does not reach the output.
@@ -30,33 +30,39 @@ def batch():
     return random.normal(size=(6, 8, 8, 3)), np.array([0, 1, 2, 0, 1, 2], np.int32)
 
 
-def supernet(cells):
-    return SinglePathNetwork(CHANNELS, cells, CLASSES, dtype=jnp.float64, rngs=nnx.Rngs(0))
+def supernet():
+    return SinglePathNetwork(CHANNELS, 1, CLASSES, dtype=jnp.float64, rngs=nnx.Rngs(0))
 
 
-def built(shared, choice, cells):
+def built(shared, choice):
     """The network of one cell, with the weights that it has in the supernet."""
     names = [OPERATIONS[number] for number in choice]
-    network = NASBench201Network(
-        names, CHANNELS, cells, CLASSES, dtype=jnp.float64, rngs=nnx.Rngs(1)
-    )
+    network = NASBench201Network(names, CHANNELS, 1, CLASSES, dtype=jnp.float64, rngs=nnx.Rngs(1))
     nnx.update(network.frame, nnx.state(shared.frame, nnx.Param))
     for own, stage in zip(network.stages, shared.stages, strict=True):
         for number, cell in enumerate(own):
-            for edge, option in enumerate(choice):
-                weights = nnx.state(stage.operations[option], nnx.Param)
-                taken = jax.tree.map(lambda leaf, at=(number, edge): leaf[at], weights)
-                nnx.update(cell.edges[edge], taken)
+            _copy(stage, number, choice, cell)
     return network
 
 
-def test_every_cell_of_a_stage_has_its_own_weights(batch):
-    images, shared = batch[0], supernet(2)
-    logits = jax.jit(lambda network, choice: network(images, choice))(
-        shared, np.array(CHOICES[0], np.int32)
-    )
-    expected = jax.jit(lambda network: network(images, train=True))(built(shared, CHOICES[0], 2))
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-9)
+def _copy(stage, number, choice, cell):
+    """Gives a cell the weights that a cell of a stage has for what was chosen."""
+    for edge, option in enumerate(choice):
+        weights = nnx.state(stage.operations[int(option)], nnx.Param)
+        taken = jax.tree.map(lambda leaf, at=(number, edge): leaf[at], weights)
+        nnx.update(cell.edges[edge], taken)
+
+
+def test_every_cell_of_a_stage_has_its_own_weights():
+    x = np.random.default_rng(7).normal(size=(2, 4, 4, CHANNELS))
+    stage = Stage(2, CHANNELS, rngs=nnx.Rngs(0))
+    choice = np.array(CHOICES[0], np.int32)
+    y = jax.jit(lambda stage, choice: stage(x, choice))(stage, choice)
+    for number in range(2):
+        cell = Cell([OPERATIONS[option] for option in choice], CHANNELS, rngs=nnx.Rngs(1))
+        _copy(stage, number, choice, cell)
+        x = cell(x, train=True)
+    np.testing.assert_allclose(y, x, rtol=0, atol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +81,14 @@ def program(batch):
         )
 
     with jax.enable_x64(True):
-        return supernet(1), run
+        return supernet(), run
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_cell_in_the_common_program_is_its_own_network(choice, program, batch):
     shared, run = program
     found = run(shared, np.array(choice, np.int32))
-    expected = jax.jit(zero_cost.proxies)(built(shared, choice, 1), *batch)
+    expected = jax.jit(zero_cost.proxies)(built(shared, choice), *batch)
     assert set(found) == set(zero_cost.PROXIES)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-9, err_msg=name)
@@ -91,7 +97,7 @@ def test_a_cell_in_the_common_program_is_its_own_network(choice, program, batch)
 
 
 def test_wrong_shapes():
-    shared = nnx.eval_shape(lambda: supernet(1))
+    shared = nnx.eval_shape(lambda: supernet())
     image = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float64)
     for x, choice, message in [
         (image, (5,), r"choice has shape \(5,\); allowed is \(6,\)"),
