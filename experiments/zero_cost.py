@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
@@ -157,7 +158,7 @@ def _evaluator(options: Options) -> UntrainedNASBench201:
     dataset = data.load(options.data, options.data_dir)
     images, labels = dataset.train
     rows = np.random.default_rng(options.seed).permutation(len(images))[: options.batch_size]
-    batch = normalize(images[rows], dataset.mean, dataset.std)
+    batch = normalize(jnp.asarray(images[rows]), dataset.mean, dataset.std)
     return UntrainedNASBench201(
         np.asarray(batch),
         labels[rows],

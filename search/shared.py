@@ -234,11 +234,11 @@ def _scorer(supernet: Supernet) -> Callable[..., jax.Array]:
     graph = _graph(supernet)
 
     @jax.jit
-    def score(weights: Any, batches: Split, statistics: Any, paths: Any) -> jax.Array:
+    def score(weights: Any, batches: Any, statistics: Any, paths: Any) -> jax.Array:
         network = nnx.merge(graph, weights)
 
         def of_path(path: Any) -> jax.Array:
-            def of_batch(batch: Split) -> jax.Array:
+            def of_batch(batch: Any) -> jax.Array:
                 images = normalize(batch.images, *statistics)
                 return accuracy(network(images, path), batch.labels)
 
