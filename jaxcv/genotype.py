@@ -21,7 +21,8 @@ class Output(NamedTuple):
     """How a cell's output is made: a rule, and the states that it is applied to.
 
     States are numbered as the inputs of edges are. The rule "concat", of cells for images, joins
-    them along the channels; "mean", of recurrent cells, is their mean.
+    them along the channels, inputs of the cell among them if they are named; "mean", of recurrent
+    cells, is their mean.
     """
 
     rule: str
@@ -184,7 +185,9 @@ def _check(kind: str, cell: Cell) -> None:
     if not states or len(set(states)) < len(states):
         raise ValueError(f"{place}.output has states {states}; allowed are distinct ones, some")
     for state in states:
-        _check_state(f"{place}.output has state", state, first, len(cell.nodes) + first)
+        # Where a cell has two inputs, they may be part of its output.
+        least = 0 if first == 2 else first
+        _check_state(f"{place}.output has state", state, least, len(cell.nodes) + first)
 
 
 def _check_state(place: str, state: Any, first: int, end: int) -> None:
@@ -199,5 +202,7 @@ def _published(file: str) -> dict[str, Genotype]:
 
 published: Mapping[str, Genotype] = _published("published.json")
 """Cells for images."""
+published_nasnet: Mapping[str, Genotype] = _published("published_nasnet.json")
+"""Cells for images with the output that they have in the networks of their own papers."""
 published_recurrent: Mapping[str, Genotype] = _published("published_recurrent.json")
 """Recurrent cells."""

@@ -29,10 +29,14 @@ PRESETS = {
         data="cifar10",
         folder="runs/compare_search_cifar10_small",
         search=replace(
-            SEARCH["cifar10_small"], channels=8, layers=3, epochs=6, batch_size=128, watch_every=1
+            SEARCH["cifar10_small"], channels=8, epochs=6, batch_size=256, learning_rate=0.1
         ),
         train=replace(
-            CLASSIFICATION["cifar10_small"], channels=16, layers=3, epochs=10, batch_size=128
+            CLASSIFICATION["cifar10_small"],
+            channels=16,
+            epochs=8,
+            batch_size=256,
+            learning_rate=0.1,
         ),
     ),
     "cifar10": Options(data="cifar10", folder="runs/compare_search_cifar10"),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import Padding, positive
 from jaxcv.layers import BatchNorm, Conv2d
 
 Operation = Callable[..., jax.Array]
@@ -53,6 +53,12 @@ class FactorizedReduce(nnx.Module):
     second one on the input shifted by a pixel in both axes, concatenated, batch norm.
 
     An odd size is rounded up; the shifted half then reads zeros beyond the border.
+
+    Args:
+        inputs, outputs: numbers of channels.
+        activate: whether it starts with the ReLU.
+        affine, track: of the batch norm.
+        rngs: source of the initial values.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class FactorizedReduce(nnx.Module):
         inputs: int,
         outputs: int,
         *,
+        activate: bool = True,
         affine: bool = True,
         track: bool = True,
         rngs: nnx.Rngs,
@@ -70,9 +77,10 @@ class FactorizedReduce(nnx.Module):
         self.even = Conv2d(inputs, half, 1, stride=2, rngs=rngs)
         self.odd = Conv2d(inputs, outputs - half, 1, stride=2, rngs=rngs)
         self.norm = BatchNorm(outputs, affine=affine, track=track)
+        self.activate = activate
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = jax.nn.relu(x)
+        x = jax.nn.relu(x) if self.activate else x
         shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
         y = jnp.concatenate([self.even(x), self.odd(shifted)], -1)
         return self.norm(y, train=train)
@@ -91,13 +99,15 @@ class Sequence(nnx.Module):
 
 
 class Pool(nnx.Module):
-    """Pooling padded by half its window. The mean does not count the padding."""
+    """Pooling, padded by half its window unless otherwise told. The mean does not count the
+    padding."""
 
-    def __init__(self, kind: str, stride: int, window: int = 3):
+    def __init__(self, kind: str, stride: int, window: int = 3, padding: Padding | None = None):
         self.kind, self.stride, self.window = kind, stride, window
+        self.padding = window // 2 if padding is None else padding
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        window, stride, padding = self.window, self.stride, self.window // 2
+        window, stride, padding = self.window, self.stride, self.padding
         if self.kind == "max":
             return functional.max_pool2d(x, window, stride=stride, padding=padding)
         return functional.avg_pool2d(
@@ -160,12 +170,12 @@ def _separable(
     return ReLUConvBN([depthwise, pointwise], channels, affine=affine, track=track)
 
 
-def _sep_conv(window: int) -> Callable[..., nnx.Module]:
+def _sep_conv(window: int, dilation: int = 1) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
         return Sequence(
-            _separable(window, channels, s, 1, affine=affine, track=track, rngs=rngs)
+            _separable(window, channels, s, dilation, affine=affine, track=track, rngs=rngs)
             for s in (stride, 1)
         )
 
@@ -211,7 +221,8 @@ def _pool(kind: str, window: int = 3) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
-        return Pool(kind, stride, window)
+        # An even window with stride 1 keeps the size only if the padding is not symmetric.
+        return Pool(kind, stride, window, None if window % 2 else "SAME")
 
     return create
 
@@ -234,6 +245,7 @@ def _noise(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.R
 
 OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "none": _none,
+    "max_pool_2x2": _pool("max", 2),
     "max_pool_3x3": _pool("max"),
     "max_pool_5x5": _pool("max", 5),
     "max_pool_7x7": _pool("max", 7),
@@ -244,6 +256,7 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
+    "dil_sep_conv_5x5": _sep_conv(5, 2),
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
     "nor_conv_5x5": _nor_conv(5),
@@ -271,7 +284,7 @@ def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
 
 
 def register_operation(name: str, factory: Callable[..., nnx.Module]) -> None:
-    """Adds an operation to those that spaces, genotypes and networks know by name.
+    """Adds an operation to those that spaces, genotypes and networks know by name, in this process.
 
     Args:
         name: a new one, of letters, digits and underscores.

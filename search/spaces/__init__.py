@@ -8,7 +8,7 @@ from search.recurrent.space import recurrent
 from search.spaces.canonical import canonical_genotype, canonical_graph
 from search.spaces.cells import discrete_cells
 from search.spaces.continuous import SPACES, create_space
-from search.spaces.hierarchical import Motif, hierarchical
+from search.spaces.hierarchical import hierarchical
 from search.spaces.macro import macro
 from search.spaces.nasbench201 import nasbench201
 from search.spaces.pairs import amoebanet, enas_micro, nasnet, pair_cells, pnas
@@ -45,7 +45,6 @@ def create_discrete(name: str) -> DiscreteSpace:
 __all__ = [
     "DISCRETE_SPACES",
     "SPACES",
-    "Motif",
     "canonical_genotype",
     "canonical_graph",
     "create_discrete",

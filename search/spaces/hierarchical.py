@@ -1,41 +1,20 @@
 """The hierarchical space: motifs of motifs (arXiv:1711.00436)."""
 
 import functools
-from typing import NamedTuple
 
 from jaxcv.functional._arguments import positive
+from jaxcv.models.motif import PRIMITIVES, Motif, live_edges
 from search.discrete import DiscreteSpace, Point
 from search.spaces.canonical import canonical_graph
-
-PRIMITIVES = (
-    "identity",
-    "conv_1x1",
-    "depthwise_conv_3x3",
-    "sep_conv_3x3",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-)
-
-
-class Motif(NamedTuple):
-    """A directed acyclic graph of nodes 0, 1, ...: the first is its input, the last its output.
-
-    Attributes:
-        nodes: number of nodes.
-        edges: (operation, source, target) in the order of the targets, then of the sources. An
-            operation is the name of a primitive, or a motif of the level below.
-    """
-
-    nodes: int
-    edges: tuple[tuple["str | Motif", int, int], ...]
 
 
 def hierarchical(
     levels: tuple[tuple[int, int], ...] = ((6, 4), (1, 5)),
-    primitives: tuple[str, ...] = PRIMITIVES,
+    primitives: tuple[str, ...] = tuple(PRIMITIVES),
 ) -> DiscreteSpace:
     """On the first level there are primitives, on each further one motifs whose edges are what is
-    on the level below, or none. The one motif of the last level is the architecture.
+    on the level below, or none. The one motif of the last level is the architecture; points in
+    which no path leads from its input to its output are not allowed.
 
     Each use of a motif has parameters of its own. Equal are motifs if some renaming of the nodes
     between input and output turns one into the other, with edges that are equal in turn. Before,
@@ -65,21 +44,17 @@ def hierarchical(
         tuple(options),
         functools.partial(_decode, levels, primitives),
         functools.partial(_canonical, levels, primitives),
+        allowed=functools.partial(_allowed, levels, primitives),
     )
 
 
 def canonical_motif(motif: Motif) -> str:
     """The text of a motif that its equals share."""
-    reached: dict[int, list[tuple[str, int]]] = {0: []}
-    for operation, source, target in motif.edges:
-        label = operation if isinstance(operation, str) else canonical_motif(operation)
-        if label != "none" and source in reached:
-            reached.setdefault(target, []).append((label, source))
-    output = motif.nodes - 1
-    if output not in reached:
-        return "none"
-    nodes = [reached.get(node, []) for node in range(1, motif.nodes)]
-    return f"({canonical_graph(1, nodes, {output})})"
+    nodes: list[list[tuple[str, int]]] = [[] for _ in range(1, motif.nodes)]
+    for operation, source, target in live_edges(motif):
+        label = canonical_motif(operation) if isinstance(operation, Motif) else operation
+        nodes[target - 1].append((label, source))
+    return f"({canonical_graph(1, nodes, {motif.nodes - 1})})"
 
 
 def _decode(
@@ -106,3 +81,9 @@ def _canonical(
     levels: tuple[tuple[int, int], ...], primitives: tuple[str, ...], point: Point
 ) -> str:
     return canonical_motif(_decode(levels, primitives, point))
+
+
+def _allowed(
+    levels: tuple[tuple[int, int], ...], primitives: tuple[str, ...], point: Point
+) -> bool:
+    return bool(live_edges(_decode(levels, primitives, point)))

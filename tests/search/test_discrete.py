@@ -17,6 +17,7 @@ from jaxcv.genotype import SINGLE, Cell, Genotype, Output, published, published_
 from jaxcv.layers import BatchNorm, Conv2d
 from jaxcv.models import CIFAR, CellNetwork
 from jaxcv.models.macro import Macro, MacroNetwork
+from jaxcv.models.motif import Motif, MotifNetwork
 from search.discrete import DiscreteSpace
 from search.spaces import (
     DISCRETE_SPACES,
@@ -53,10 +54,15 @@ def test_what_is_made_of_points_is_in_the_space(spaces, name):
 def test_neighbours_are_all_that_differ_in_one_decision(spaces, name):
     space = spaces[name]
     point = space.sample(np.random.default_rng(1))
+    every = [
+        (*point[:number], choice, *point[number + 1 :])
+        for number, names in enumerate(space.options)
+        for choice in range(len(names))
+        if choice != point[number]
+    ]
     found = list(space.neighbours(point))
-    assert len(set(found)) == len(found) == sum(len(names) - 1 for names in space.options)
-    for neighbour in found:
-        assert sum(a != b for a, b in zip(point, space.check(neighbour), strict=True)) == 1
+    assert sorted(found) == sorted(filter(space.allowed, every)) and len(found) > 0.9 * len(every)
+    assert [space.check(neighbour) for neighbour in found] == found
     codes = {space.encode(p).tobytes() for p in [point, *found]}
     assert len(codes) == 1 + len(found)
 
@@ -216,6 +222,20 @@ def test_cells_of_pnas_grow(spaces):
         code = space.encode(part)
         assert code.shape == space.encode(point).shape and code.sum() == length
         assert space.canonical(part) != space.canonical(point[: length + 4]) or nodes == 5
+
+
+def test_an_architecture_of_motifs_has_a_network():
+    space = hierarchical(((1, 3), (1, 3)), ("identity", "conv_1x1"))
+    inner = Motif(3, (("conv_1x1", 0, 1), ("identity", 1, 2)))
+    architecture = Motif(3, ((inner, 0, 1), (inner, 0, 2)))
+    assert space.decode(space.check((2, 0, 1, 1, 1, 0))) == architecture
+    # One node of the upper motif leads nowhere.
+    assert space.canonical((2, 0, 1, 1, 1, 0)) == "(*(conv_1x1(0);*identity(1))(0))"
+    network = nnx.eval_shape(lambda: MotifNetwork(architecture, 4, 10, rngs=nnx.Rngs(0)))
+    logits = nnx.eval_shape(lambda network, x: network(x), network, jnp.zeros((2, 8, 8, 3)))
+    assert logits.shape == (2, 10)
+    for without_path in ((0, 0, 0, 1, 1, 1), (2, 0, 1, 1, 0, 0), (0, 0, 1, 1, 1, 1)):
+        assert not space.allowed(without_path)
 
 
 def test_a_macro_architecture_is_a_chain_with_skips_and_has_a_network():
