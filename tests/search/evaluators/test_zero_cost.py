@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from jaxcv.layers import BatchNorm, Conv2d
+from jaxcv.models import nasbench201
 from jaxcv.models.nasbench201 import OPERATIONS, Cell, NASBench201Network
 from search.evaluators import zero_cost
 from search.evaluators.relus import relu_inputs
@@ -18,9 +19,11 @@ CHANNELS, CLASSES = 2, 3
 CHOICES = [(3, 4, 2, 0, 1, 3), (3, 3, 2, 3, 2, 3), (2, 3, 0, 0, 0, 0)]
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    """Two stages, which compile sooner than three."""
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nasbench201, "STAGES", 2)
         yield
 
 
@@ -80,8 +83,7 @@ def program(batch):
             inputs=lambda network, images: network.relu_inputs(images, choice),
         )
 
-    with jax.enable_x64(True):
-        return supernet(), run
+    return supernet(), run
 
 
 @pytest.mark.parametrize("choice", CHOICES)
