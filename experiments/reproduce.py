@@ -17,7 +17,6 @@ from experiments.environment import environment
 from experiments.presets import CLASSIFICATION, SEARCH
 from experiments.report import write_report
 from jaxcv import data
-from jaxcv.data import Split, split_halves
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
 from jaxcv.training import classification
@@ -123,11 +122,12 @@ def reproduce(folder: Path, options: Options, dataset: data.Dataset) -> list[dic
     if options.random_cells:
         keys = jax.random.split(jax.random.key(options.seed), options.random_cells)
         groups["random"] = [search.random_genotype(space, key) for key in keys]
+    halves = data.halved(dataset, jax.random.key(options.seed))
     rows, summaries = [], []
     best: dict[str, Genotype] = {}
     for name, genotypes in groups.items():
         candidates = [
-            _train(folder / f"{name}_{number}_brief", genotype, options, halved(dataset, options))
+            _train(folder / f"{name}_{number}_brief", genotype, options, halves)
             for number, genotype in enumerate(genotypes)
         ]
         accuracies = [row["test_accuracy"] for row in candidates]
@@ -161,16 +161,6 @@ def reproduce(folder: Path, options: Options, dataset: data.Dataset) -> list[dic
         notes="\n\n".join(_sentence(summary) for summary in summaries),
     )
     return summaries
-
-
-def halved(dataset: data.Dataset, options: Options) -> data.Dataset:
-    """The training images in two halves, the second in place of the test images."""
-    images, labels = dataset.train
-    halves = split_halves(jax.random.key(options.seed), len(images))
-    first, second = (
-        Split(images[rows], labels[rows]) for rows in map(np.asarray, jax.device_get(halves))
-    )
-    return replace(dataset, train=first, test=second)
 
 
 def _search(

@@ -22,7 +22,7 @@ from torch_reference import leaves
 from jaxcv.blocks import FactorizedReduce, ReLUConvBN
 from jaxcv.blocks.operations import Pool
 from jaxcv.layers import BatchNorm, Conv2d, Linear
-from jaxcv.models import CellNetwork
+from jaxcv.models import CellNetwork, nasbench201
 from jaxcv.models.discrete import Cell
 from jaxcv.models.skeleton import AuxiliaryHead, CellInputs, Stem
 from search.supernet import SearchCell, SearchNetwork
@@ -149,6 +149,10 @@ _ORDER = {
     Cell: ("inputs", "edges"),
     AuxiliaryHead: ("first", "first_norm", "second", "second_norm", "classifier"),
     CellNetwork: ("stem", "cells", "auxiliary", "classifier"),
+    nasbench201.Cell: ("edges",),
+    nasbench201.Reduction: ("first", "second", "shortcut"),
+    nasbench201.Frame: ("stem", "stem_norm", "reductions", "norm", "classifier"),
+    nasbench201.NASBench201Network: ("frame", "stages"),
 }
 
 

@@ -1,7 +1,7 @@
 """Data sets as arrays on the device, and what happens to them inside the compiled step."""
 
 from jaxcv.data.augment import augment, normalize
-from jaxcv.data.batches import epoch_order, padded_batches, random_batch, split_halves
+from jaxcv.data.batches import epoch_order, halved, padded_batches, random_batch, split_halves
 from jaxcv.data.dataset import (
     Augmentation,
     Dataset,
@@ -21,6 +21,7 @@ __all__ = [
     "check_split",
     "epoch_order",
     "from_arrays",
+    "halved",
     "load",
     "normalize",
     "padded_batches",

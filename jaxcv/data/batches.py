@@ -1,16 +1,29 @@
 """Batches of device-resident arrays, drawn inside the compiled step."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 from jax import lax
 
-from jaxcv.data.dataset import Split
+from jaxcv.data.dataset import Dataset, Split
 
 
 def split_halves(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Two random halves of the rows 0 to count - 1; of an odd count the second has one more."""
     order = jax.random.permutation(key, count)
     return order[: count // 2], order[count // 2 :]
+
+
+def halved(dataset: Dataset, key: jax.Array) -> Dataset:
+    """The training images of a data set in two random halves, the second in place of the test
+    images: a search then trains on the one and scores on the other."""
+    halves = split_halves(key, len(dataset.train.labels))
+    first, second = (
+        Split(dataset.train.images[rows], dataset.train.labels[rows])
+        for rows in map(np.asarray, jax.device_get(halves))
+    )
+    return replace(dataset, train=first, test=second)
 
 
 def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, count: int) -> jax.Array:

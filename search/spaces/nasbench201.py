@@ -3,12 +3,9 @@
 import functools
 
 from jaxcv.genotype import SINGLE, Cell, Edge, Genotype, Output
+from jaxcv.models.nasbench201 import EDGES, OPERATIONS
 from search.discrete import DiscreteSpace, Point
 from search.spaces.canonical import canonical_graph
-
-# (source, target), in the order of the decisions. State 0 is the input, 3 the output.
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
 def nasbench201() -> DiscreteSpace:
@@ -23,14 +20,14 @@ def nasbench201() -> DiscreteSpace:
     Of these 5,260 differ. The paper counts 6,466, by texts that keep zeros and the order of sums in
     sums, and that do not tell two operations from one that is used twice.
     """
-    return DiscreteSpace("nasbench201", (PRIMITIVES,) * len(EDGES), decode, canonical)
+    return DiscreteSpace("nasbench201", (OPERATIONS,) * len(EDGES), decode, canonical)
 
 
 def decode(point: Point) -> Genotype:
     """The cell of a point, all edges in it."""
     edges: dict[int, tuple[Edge, ...]] = {1: (), 2: (), 3: ()}
     for (source, target), choice in zip(EDGES, point, strict=True):
-        edges[target] += ((PRIMITIVES[choice], source),)
+        edges[target] += ((OPERATIONS[choice], source),)
     return Genotype({SINGLE: Cell(tuple(edges.values()), Output("concat", (3,)))})
 
 
@@ -41,7 +38,7 @@ def canonical(point: Point) -> str:
     states: dict[int, tuple[int, ...]] = {0: (0,), 1: (), 2: (), 3: ()}
     terms: list[tuple[Edge, ...]] = []
     for (source, target), choice in zip(EDGES, point, strict=True):
-        operation = PRIMITIVES[choice]
+        operation = OPERATIONS[choice]
         if operation == "skip_connect":
             states[target] += states[source]
         elif operation != "none" and states[source]:

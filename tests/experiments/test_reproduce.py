@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from experiments import reproduce, train
-from jaxcv import data
 from jaxcv.genotype import Genotype
 
 # In a space of two primitives an edge, which compile quickly.
@@ -57,16 +56,6 @@ def test_an_interrupted_protocol_goes_on(tmp_path, monkeypatch, capsys):
     Genotype.parse((folder / "genotype.json").read_text())
     assert "test accuracy" in capsys.readouterr().out
     assert (folder / "report.html").exists()
-
-
-def test_candidates_are_chosen_on_training_images_alone():
-    digits = data.load("digits")
-    halves = reproduce.halved(digits, reproduce.PRESETS["digits"])
-    count = len(digits.train.labels)
-    assert len(halves.train.labels) + len(halves.test.labels) == count
-    both = np.concatenate([halves.train.images, halves.test.images]).reshape(count, -1)
-    whole = digits.train.images.reshape(count, -1)
-    np.testing.assert_array_equal(both[np.lexsort(both.T)], whole[np.lexsort(whole.T)])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcv.genotype import first_node
+from jaxcv.models.nasbench201 import EDGES, OPERATIONS
 from search.space import CellSpace, Space, darts
 from search.spaces import (
     canonical_graph,
@@ -15,7 +16,6 @@ from search.spaces import (
     hierarchical,
     pair_cells,
 )
-from search.spaces.nasbench201 import EDGES, PRIMITIVES
 
 
 def assert_same_partition(pairs):
@@ -158,7 +158,7 @@ def nasbench201_value(point, weights):
     a weight each. For many weights at once, [6, choices]."""
     states = {0: np.full(weights.shape[1], 0.7), 1: 0.0, 2: 0.0, 3: 0.0}
     for edge, (source, target) in enumerate(EDGES):
-        x, name = states[source], PRIMITIVES[point[edge]]
+        x, name = states[source], OPERATIONS[point[edge]]
         if name == "skip_connect":
             states[target] = states[target] + x
         elif name == "nor_conv_1x1":

@@ -4,7 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcv.data import Split, epoch_order, padded_batches, random_batch, split_halves
+from jaxcv.data import (
+    Split,
+    epoch_order,
+    halved,
+    load,
+    padded_batches,
+    random_batch,
+    split_halves,
+)
 
 
 @pytest.mark.parametrize("count", [2, 7, 1000])
@@ -20,6 +28,17 @@ def test_halves_are_random():
     # Of 500 rows, about half fall below the middle, and about half are in any other half too.
     assert 200 < (np.asarray(first) < 500).sum() < 300
     assert 200 < np.intersect1d(first, other).size < 300
+
+
+def test_halves_of_a_data_set_are_of_its_training_images():
+    digits = load("digits")
+    halves = halved(digits, jax.random.key(0))
+    count = len(digits.train.labels)
+    assert len(halves.train.labels) == count // 2
+    both = np.concatenate([halves.train.images, halves.test.images]).reshape(count, -1)
+    whole = digits.train.images.reshape(count, -1)
+    np.testing.assert_array_equal(both[np.lexsort(both.T)], whole[np.lexsort(whole.T)])
+    assert halves.classes == digits.classes
 
 
 def test_an_epochs_order_has_every_row_once():
