@@ -82,6 +82,19 @@ class CellSpace:
         """[edges, primitives], whether an edge has a primitive."""
         return np.array([[name in names for name in self.vocabulary] for names in self.primitives])
 
+    @functools.cached_property
+    def selectable(self) -> np.ndarray:
+        """[edges, primitives], whether a genotype may have it: what is allowed, "none" apart."""
+        return self.allowed & (np.array(self.vocabulary) != "none")
+
+    @functools.cached_property
+    def incoming(self) -> tuple[tuple[int, ...], ...]:
+        """The edges into each node."""
+        return tuple(
+            tuple(edge for edge, (_, target) in enumerate(self.edges) if target == node)
+            for node in range(2, self.nodes + 2)
+        )
+
 
 @dataclass(frozen=True)
 class Space:
