@@ -68,7 +68,10 @@ def perturbed(cell: CellSpace, decided: np.ndarray, edges: Sequence[int]) -> np.
 
 
 def settled(
-    cell: CellSpace, decided: np.ndarray, edges: Sequence[int], accuracies: Sequence[float]
+    cell: CellSpace,
+    decided: np.ndarray,
+    edges: Sequence[int],
+    accuracies: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
     """What is decided after a decision: of one edge a primitive stays, of several edges ``keep``,
     those without which the accuracy is least; earlier ones win ties.
