@@ -71,7 +71,12 @@ def create_run(options: Options, genotype: Genotype, dataset: data.Dataset) -> R
 
 
 def trained(
-    options: Options, genotype: Genotype, dataset: data.Dataset, name: str
+    options: Options,
+    genotype: Genotype,
+    dataset: data.Dataset,
+    name: str,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """A training that is part of a larger run: begun, or gone on with, in the folder of its
     options. Returns the row of ``train_in`` under "name"."""
@@ -79,7 +84,7 @@ def trained(
         run = Run.open(options.folder, "train")
     else:
         run = create_run(options, genotype, dataset)
-    return {"name": name, **train_in(run, options, genotype, dataset, name)}
+    return {"name": name, **train_in(run, options, genotype, dataset, name, progress=progress)}
 
 
 def train_in(
@@ -88,6 +93,8 @@ def train_in(
     genotype: Genotype,
     dataset: data.Dataset,
     description: str = "train",
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Trains in a run folder, from its last checkpoint if there is one, and writes its report.
 
@@ -101,6 +108,7 @@ def train_in(
         jax.random.key(options.seed),
         folder=run,
         description=description,
+        progress=progress,
     )
     row = {
         "test_accuracy": result.history[-1]["test_accuracy"],

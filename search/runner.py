@@ -150,7 +150,6 @@ def _run(
     search = build(
         space,
         config,
-        key,
         count=train.shape[-1],
         image_shape=images.shape[1:],
         num_classes=int(labels.max()) + 1,
@@ -218,7 +217,7 @@ def _run(
     )
 
     state = fit(
-        search.init,
+        functools.partial(search.init, key),
         lambda state, steps: search.advance(replicate(select(state), mesh), data, steps),
         epochs=config.epochs + perturbation.tuning_epochs(space, config),
         steps_per_epoch=search.steps_per_epoch,

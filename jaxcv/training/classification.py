@@ -82,6 +82,9 @@ class TrainState(NamedTuple):
     """All that a training carries from step to step."""
 
     step: jax.Array
+    key: jax.Array
+    """The data of the key of the whole training; every use folds a name and a step into it. Here,
+    so that one compiled program serves all seeds."""
     weights: Any
     statistics: Any
     optimizer: optax.OptState
@@ -91,8 +94,8 @@ class TrainState(NamedTuple):
 class Training(NamedTuple):
     """The compiled parts of a training, made by ``build``."""
 
-    init: Callable[[], TrainState]
-    """A fresh state."""
+    init: Callable[[jax.Array], TrainState]
+    """A fresh state from a key."""
     update: Callable[[TrainState, Batch], TrainState]
     """One step on a batch."""
     advance: Callable[[TrainState, Split, int], TrainState]
@@ -125,7 +128,6 @@ def network(
 def build(
     genotype: Genotype,
     config: Config,
-    key: jax.Array,
     *,
     count: int,
     image_shape: tuple[int, int, int],
@@ -139,7 +141,6 @@ def build(
 
     Args:
         genotype, config: what to train and how.
-        key: of the whole training; every use folds a name and a step into it.
         count: number of training images.
         image_shape: (height, width, channels).
         num_classes: number of classes.
@@ -164,7 +165,6 @@ def build(
         network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    keys = Keys(key)
     schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
     drop_path = linear_by_epoch(config.drop_path, config.epochs, steps_per_epoch)
     optimizer = optax.chain(
@@ -173,12 +173,13 @@ def build(
         optax.sgd(schedule, momentum=config.momentum),
     )
 
-    def init() -> TrainState:
-        fresh = make(rngs=nnx.Rngs(keys("weights")))
+    def init(key: jax.Array) -> TrainState:
+        fresh = make(rngs=nnx.Rngs(Keys(key)("weights")))
         weights = nnx.to_pure_dict(nnx.state(fresh, nnx.Param))
         statistics = nnx.to_pure_dict(nnx.state(fresh, nnx.BatchStat))
         return TrainState(
             jnp.zeros((), jnp.int32),
+            jax.random.key_data(key),
             weights,
             statistics,
             optimizer.init(weights),
@@ -186,7 +187,7 @@ def build(
         )
 
     def update(state: TrainState, batch: Batch) -> TrainState:
-        step = state.step
+        keys, step = Keys(state.key), state.step
         images, labels = batch
 
         def loss(weights: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
@@ -207,10 +208,11 @@ def build(
         weights = optax.apply_updates(state.weights, change)
         metrics = dict(zip(METRICS, (total, share), strict=True))
         sums = add_metrics(state.sums, metrics, step % steps_per_epoch == 0)
-        return TrainState(step + 1, weights, statistics, optimizer_state, sums)
+        return TrainState(step + 1, state.key, weights, statistics, optimizer_state, sums)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, data: Split, steps: jax.Array) -> TrainState:
+        keys = Keys(state.key)
         order = epoch_order(keys("order"), state.step // steps_per_epoch, count)
 
         def step_once(_: jax.Array, state: TrainState) -> TrainState:

@@ -1,5 +1,6 @@
 """Training the network of a genotype as one call, and what it leaves in a run folder."""
 
+import functools
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     mesh = data_mesh(config.batch_size)
-    training = _build(genotype, config, _described(dataset), key, mesh)
+    training = _build(genotype, config, _described(dataset), mesh)
     data = replicate(jax.tree.map(jnp.asarray, dataset.train), mesh)
     batches = replicate(padded_batches(dataset.test, config.batch_size), mesh)
     history: list[dict[str, Any]] = []
@@ -68,7 +69,7 @@ def run(
         return row
 
     state = fit(
-        training.init,
+        functools.partial(training.init, jax.random.key(0) if key is None else key),
         lambda state, steps: training.advance(replicate(state, mesh), data, steps),
         epochs=config.epochs,
         steps_per_epoch=training.steps_per_epoch,
@@ -123,7 +124,8 @@ def load(folder: Path | str) -> CellNetwork:
             f"folder={str(folder)!r} has a config.json that does not describe a training; allowed "
             "is what create_run of this version writes"
         ) from None
-    found = checkpoint.restore_latest(run.path / "checkpoints", jax.eval_shape(training.init))
+    like = jax.eval_shape(training.init, jax.random.key(0))
+    found = checkpoint.restore_latest(run.path / "checkpoints", like)
     if found is None:
         raise ValueError(
             f"folder={str(folder)!r} has no undamaged checkpoint; allowed is a run that has one"
@@ -148,13 +150,11 @@ def _build(
     genotype: Genotype,
     config: Config,
     dataset: dict[str, Any],
-    key: jax.Array | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Training:
     return build(
         genotype,
         config,
-        jax.random.key(0) if key is None else key,
         count=dataset["count"],
         image_shape=tuple(dataset["image_shape"]),
         num_classes=len(dataset["classes"]),

@@ -19,8 +19,7 @@ from jaxcv.training.run import Run
 from search import perturbation, runner
 from search.discretize import Limit
 from search.space import CellSpace, Space
-from search.step import OPEN, Images
-from search.step import build as step_build
+from search.step import OPEN, Images, build
 
 EDGES = ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 # Other primitives on other edges; "none" on some, one primitive alone on another.
@@ -50,11 +49,11 @@ def images():
     return random.integers(0, 256, (48, 8, 8, 3), np.uint8), random.integers(0, 4, 48)
 
 
-def build(key):
-    return step_build(
+@pytest.fixture(scope="module")
+def step():
+    return build(
         UNEVEN,
         CONFIG,
-        key,
         count=16,
         image_shape=(8, 8, 3),
         num_classes=4,
@@ -65,15 +64,10 @@ def build(key):
 
 
 @pytest.fixture(scope="module")
-def step():
-    return build(jax.random.key(0))
-
-
-@pytest.fixture(scope="module")
 def state(step):
     """At the end of the search."""
     random = np.random.default_rng(1)
-    state = step.init()
+    state = step.init(jax.random.key(0))
     alphas = {kind: random.normal(size=a.shape) for kind, a in state.alphas.items()}
     alphas = jax.tree.map(lambda alpha: jnp.asarray(alpha, jnp.float32), alphas)
     return state._replace(alphas=alphas, step=state.step + step.steps_per_epoch)
@@ -224,7 +218,7 @@ def test_a_search_selects_between_epochs_resumes_and_keeps_to_limits(images, tmp
     space = search.darts(2, ("none", "skip_connect", "max_pool_3x3"))
 
     def traced_once(*arguments, **settings):
-        own = step_build(*arguments, **settings)
+        own = build(*arguments, **settings)
         chex.clear_trace_counter()
         advance = chex.assert_max_traces(own.advance.__wrapped__, 1)
         return own._replace(advance=jax.jit(advance, donate_argnums=0))
@@ -288,14 +282,13 @@ def test_a_search_selects_between_epochs_resumes_and_keeps_to_limits(images, tmp
     assert Genotype.from_json(path.read_text()) == limited.genotype
 
 
-def test_several_searches_select_as_single_ones_do(images):
+def test_several_searches_select_as_single_ones_do(images, step):
     pictures, labels = (jnp.asarray(array) for array in images)
     halves = jnp.arange(16), jnp.arange(16, 48)
     keys = jax.random.split(jax.random.key(3), 2)
     decided, decisions = [], []
     for key, half in ((keys, [jnp.stack([h, h]) for h in halves]), (keys[1], halves)):
-        step = build(key)
-        state = step.init()
+        state = step.init(key)
         state = state._replace(step=state.step + step.steps_per_epoch)
         told = []
         data = Images(pictures, labels, *half)
