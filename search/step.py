@@ -16,7 +16,7 @@ from jaxcv.models.skeleton import CIFAR, least_size
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
 from search import bilevel, watch
 from search.config import Config
@@ -165,7 +165,7 @@ def build(
         alphas = relaxation.init(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
+            key_data(key),
             weights,
             alphas,
             weight_optimizer.init(weights),
