@@ -5,9 +5,9 @@ or TPU. ``cifar10_small`` is the same at a size for the CPU: fewer and thinner c
 ``ptb`` and ``ptb_small`` are the same for the recurrent cell on Penn Treebank.
 The README's results say how long each took, and how good its network was.
 
-``gdas``, ``drnas``, ``fairdarts``, ``pcdarts`` and ``pdarts`` are searches on CIFAR-10 with other
-relaxations, for a GPU or TPU; they train what they find as ``cifar10`` does. Figures are those of
-the code that their authors published.
+``gdas``, ``drnas``, ``fairdarts``, ``pcdarts``, ``pdarts`` and ``darts_pt`` are searches on
+CIFAR-10 with other relaxations or another selection, for a GPU or TPU; they train what they find as
+``cifar10`` does. Figures are those of the code that their authors published.
 """
 
 from dataclasses import dataclass, field
@@ -102,6 +102,12 @@ PUBLISHED = {
         stages=Stages(
             layers=(5, 11, 17), primitives=(8, 5, 3), skip_dropout=(0.1, 0.4, 0.7), skips=2
         ),
+    ),
+    # arXiv:2108.04392, github.com/ruocwang/darts-pt: sota/cnn, as exp_scripts/darts-proj-sota.sh
+    # calls it. There momentum starts anew with the decisions, and an epoch of tuning follows the
+    # last of them, which changes no cell.
+    "darts_pt": Published(
+        Config(selection="perturbation", selection_epochs=5), space="darts_without_none"
     ),
 }
 

@@ -12,6 +12,7 @@ from experiments.environment import environment
 from experiments.page import picture, settings_table, write_page
 from jaxcv.genotype import Genotype, first_node
 from search.plot import draw_cell, draw_curves, draw_watch, draw_weights
+from search.watch import verdict
 
 
 def write_report(
@@ -103,7 +104,7 @@ def draw_pictures(
             picture(folder, "curves", f"loss and {measure}", draw_curves(rows, measure=measure))
         )
         if any("entropy" in row for row in rows):
-            body.append("<h2>Signs of a collapse</h2>")
+            body.append(f"<h2>Signs of a collapse</h2><p>{escape(verdict(rows))}</p>")
             body.append(picture(folder, "watch", "signs of a collapse", draw_watch(rows)))
     mixes = [row["mix"] for row in rows if row.get("mix")]
     if mixes:

@@ -22,6 +22,7 @@ from jaxcv.models import SKELETONS
 from jaxcv.training import classification
 from jaxcv.training.run import Run, write_atomically
 from search import Config, Stages
+from search.watch import verdict
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def command(arguments: Sequence[str]) -> None:
     try:
         found = _search(run, space, dataset, options)
         print(found.genotype)
+        if options.search.watch_every:
+            print(verdict(found.history))
         notes = _within_limits(found.genotype, dataset, options)
         if notes:
             print(notes)

@@ -63,7 +63,7 @@ Gradient = Callable[[Loss, Inner, Any, Any, Any, Any], tuple[tuple[jax.Array, An
 
 
 def first_order(
-    loss: Loss, inner: Inner, weights: Any, alphas: Any, train: Any, valid: Any
+    loss: Loss, inner: object, weights: Any, alphas: Any, train: Any, valid: Any
 ) -> tuple[tuple[jax.Array, Any], Any]:
     """The architecture gradient with w* taken to be the present weights: equation 7 with xi = 0,
     ``d L_valid(w, alpha) / d alpha``.
@@ -102,15 +102,27 @@ def second_order(
     by_weights = _derivative(loss, 0)(weights, alphas, train)
     ahead, _ = inner.step(weights, inner.velocity, by_weights)
     value, (given, by_alphas) = _value_and_both(loss, ahead, alphas, valid)
+    product = central_difference(loss, weights, alphas, train, given)
+    return value, _add(by_alphas, -inner.learning_rate, product)
+
+
+def central_difference(loss: Loss, weights: Any, alphas: Any, batch: Any, given: Any) -> Any:
+    """``d_alpha d_w L . given`` as ``(d_alpha L(w + R given, alpha) - d_alpha L(w - R given,
+    alpha)) / 2R`` with ``R = 0.01 / |given|``.
+
+    Args:
+        loss: of weights, architecture weights and a batch.
+        weights, alphas, batch: where it is taken.
+        given: shaped as ``weights``.
+    """
     radius = 0.01 / optax.tree.norm(given)
 
     def at(distance: jax.Array) -> Any:
-        return _derivative(loss, 1)(_add(weights, distance, given), alphas, train)
+        return _derivative(loss, 1)(_add(weights, distance, given), alphas, batch)
 
     # One after the other in a loop, which is compiled once.
     ends = lax.map(at, jnp.stack([radius, -radius]))
-    product = jax.tree.map(lambda end: (end[0] - end[1]) / (2 * radius), ends)
-    return value, _add(by_alphas, -inner.learning_rate, product)
+    return jax.tree.map(lambda end: (end[0] - end[1]) / (2 * radius), ends)
 
 
 def unrolled(

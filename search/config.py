@@ -63,8 +63,15 @@ class Config:
     """Epochs between looks at what a search collapses by: the largest eigenvalue of the validation
     loss's Hessian in the architecture weights, and the discretized supernet's accuracy; 0 for
     none."""
+    watch_spectrum: bool = False
+    """Whether to look at all eigenvalues then, by a product with the Hessian for each."""
     early_stop: bool = False
     """Whether to stop where that eigenvalue grows as before a collapse (arXiv:1909.09656)."""
+    selection: Literal["weights", "perturbation"] = "weights"
+    """What of the supernet stays: that of the largest mixing weights, or that whose removal costs
+    the most accuracy, decided edge by edge after the search (arXiv:2108.04392)."""
+    selection_epochs: int = 5
+    """Epochs of search between two rounds of decisions by perturbation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, batch statistics and losses are float32."""
 
@@ -80,9 +87,11 @@ class Config:
             raise ValueError(f"gradient={self.gradient!r}; allowed are {', '.join(GRADIENTS)}")
         if self.watch_every < 0:
             raise ValueError(f"watch_every={self.watch_every!r}; allowed is at least 0")
-        if self.early_stop and not self.watch_every:
-            raise ValueError("early_stop=True with watch_every=0; allowed is with at least 1")
+        for name in ("watch_spectrum", "early_stop"):
+            if getattr(self, name) and not self.watch_every:
+                raise ValueError(f"{name}=True with watch_every=0; allowed is with at least 1")
         self._check_relaxation()
+        self._check_selection()
 
     def _check_relaxation(self) -> None:
         positive(partial=self.partial)
@@ -95,3 +104,16 @@ class Config:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
         if not 0 <= self.skip_dropout < 1:
             raise ValueError(f"skip_dropout={self.skip_dropout!r}; allowed is a number in [0, 1)")
+
+    def _check_selection(self) -> None:
+        if self.selection not in ("weights", "perturbation"):
+            raise ValueError(f"selection={self.selection!r}; allowed are weights and perturbation")
+        if self.selection_epochs < 0:
+            raise ValueError(f"selection_epochs={self.selection_epochs!r}; allowed is at least 0")
+        # Both choose by mixing weights.
+        for name, unset in (("early_stop", False), ("threshold", None)):
+            if self.selection == "perturbation" and getattr(self, name) != unset:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} with selection='perturbation'; allowed is "
+                    "with selection='weights'"
+                )

@@ -97,7 +97,7 @@ def _candidates(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> np
         raise ValueError(
             f"mix[{kind!r}] has shape {weights.shape}; allowed is {cell.allowed.shape}, all finite"
         )
-    return np.where(cell.allowed & (np.array(cell.vocabulary) != "none"), weights, -np.inf)
+    return np.where(cell.selectable, weights, -np.inf)
 
 
 def _strongest(cell: CellSpace, weights: np.ndarray) -> np.ndarray:

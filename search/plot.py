@@ -146,8 +146,8 @@ def draw_curves(
 
 def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """What a search collapses by, over the epochs: the largest eigenvalue of the architecture
-    Hessian, the skip connections of the normal cell, the entropy of an edge's mixing weights, and
-    the supernet's accuracy as it is and discretized, on the half held out.
+    Hessian, all its eigenvalues, the skip connections of the normal cell, the entropy of an edge's
+    mixing weights, and the supernet's accuracy as it is and discretized, on the half held out.
 
     Args:
         rows: of ``metrics.jsonl``; what none of them has is left out.
@@ -159,6 +159,7 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
         (title, {name: scale for name in names if any(name in row for row in rows)})
         for title, names, scale in (
             ("largest eigenvalue", ("eigenvalue",), 1),
+            ("all eigenvalues", ("spectrum",), 1),
             ("skip connections", ("skip_connections",), 1),
             ("entropy (nats)", ("entropy",), 1),
             ("accuracy (%)", ("valid_accuracy", "discretized_accuracy"), 100),
@@ -173,12 +174,13 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ):
         for (name, scale), color in zip(names.items(), _SPLITS.values(), strict=False):
             points = [(row["epoch"], scale * row[name]) for row in rows if name in row]
+            several = name == "spectrum"
             axes.plot(
-                *zip(*points, strict=True),
+                *zip(*(_dashes(points) if several else points), strict=True),
                 color=color,
-                marker="o",
+                marker=None if several else "o",
                 markersize=3,
-                linewidth=1.6,
+                linewidth=0.6 if several else 1.6,
                 label={"valid_accuracy": "supernet", "discretized_accuracy": "discretized"}.get(
                     name
                 ),
@@ -191,6 +193,16 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
         if len(names) > 1:
             axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def _dashes(points: Sequence[tuple[float, Sequence[float]]]) -> list[tuple[float, float]]:
+    """Of the values at each epoch a dash each, as the points of one line with gaps."""
+    return [
+        (x, y)
+        for epoch, values in points
+        for value in values
+        for x, y in ((epoch - 0.3, value), (epoch + 0.3, value), (np.nan, np.nan))
+    ]
 
 
 def _line_styles(primitives: Sequence[str], points: bool) -> dict[str, dict[str, Any]]:

@@ -81,6 +81,8 @@ def run_stages(
     """
     if not stages.layers:
         raise ValueError(f"stages={stages!r}; allowed is at least one stage")
+    if config.selection != "weights":
+        raise ValueError(f"selection={config.selection!r}; allowed in stages is weights")
     if folder is not None:
         folder.begin()
         folder.rewind(0)

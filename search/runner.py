@@ -1,12 +1,14 @@
 """A whole search, or several, as one call: halves, epochs, discretization."""
 
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm.auto import tqdm
 
 from jaxcv.data import Augmentation, channel_statistics, check_split, split_halves
 from jaxcv.genotype import Genotype
@@ -14,11 +16,11 @@ from jaxcv.training.loop import fit
 from jaxcv.training.parallel import data_mesh, replicate
 from jaxcv.training.randomness import Keys
 from jaxcv.training.run import Run, write_atomically
-from search import watch
+from search import perturbation, watch
 from search.config import Config
 from search.discretize import Limit, discretize, strongest
 from search.space import Space
-from search.step import Images, SearchState, build
+from search.step import OPEN, Images, SearchState, build
 
 
 class Result(NamedTuple):
@@ -174,12 +176,16 @@ def _run(
             ],
         }
         epoch = int(state.step) // search.steps_per_epoch
-        if config.watch_every and epoch % config.watch_every == 0:
+        if config.watch_every and epoch % config.watch_every == 0 and epoch <= config.epochs:
             kept = [strongest(space, own) for own in mixes]
             together = jax.tree.map(lambda *a: np.stack(a), *kept) if several else kept[0]
             shares = search.valid_accuracy(state, data, together)
             watched["discretized_accuracy"] = np.atleast_1d(shares).tolist()
-            watched["eigenvalue"] = np.atleast_1d(search.eigenvalue(state, data)).tolist()
+            if config.watch_spectrum:
+                watched["spectrum"] = np.atleast_2d(search.spectrum(state, data)).tolist()
+                watched["eigenvalue"] = [own[-1] for own in watched["spectrum"]]
+            else:
+                watched["eigenvalue"] = np.atleast_1d(search.eigenvalue(state, data)).tolist()
         return {
             "learning_rate": float(search.learning_rate(state.step - 1)),
             "mix": {kind: np.round(w.astype(float), 6).tolist() for kind, w in mix.items()},
@@ -188,7 +194,7 @@ def _run(
 
     def stopped(rows: Sequence[Mapping[str, Any]]) -> bool:
         return all(
-            _before_growth([_row_of(row, n) for row in rows] if several else rows)
+            watch.before_growth([_row_of(row, n) for row in rows] if several else rows)
             for n in range(key.size)
         )
 
@@ -196,10 +202,24 @@ def _run(
         history.append(row)
         on_epoch(row)
 
+    def on_decision(decision: dict[str, Any]) -> None:
+        if folder is not None:
+            perturbation.log_decision(folder.path / "selection.jsonl", decision)
+        if progress:
+            stays = ", ".join(decision["stays"])
+            tqdm.write(f"{decision['cell']} {decision['question']}: {stays}", file=sys.stderr)
+
+    by_weights = config.selection == "weights"
+    select: Callable[[SearchState], SearchState] = (
+        (lambda state: state)
+        if by_weights
+        else perturbation.selector(space, config, search, data, key, on_decision)
+    )
+
     state = fit(
         functools.partial(search.init, key),
-        lambda state, steps: search.advance(replicate(state, mesh), data, steps),
-        epochs=config.epochs,
+        lambda state, steps: search.advance(replicate(select(state), mesh), data, steps),
+        epochs=config.epochs + perturbation.tuning_epochs(space, config),
         steps_per_epoch=search.steps_per_epoch,
         images_per_step=2 * config.batch_size * key.size,
         end_epoch=end_epoch,
@@ -211,11 +231,17 @@ def _run(
     )
     if folder is not None:
         history = folder.rows  # those of before a resume too
-    found = each_of(jax.device_get((search.mix(state), state.alphas, state.weights)))
+    state = select(state)
+    last = search.mix(state)
+    if not by_weights:
+        # So that what limits forbid is replaced by what the architecture weights prefer.
+        undecided = jax.tree.map(lambda array: jnp.full_like(array, OPEN), state.decided)
+        last = jax.tree.map(jnp.add, last, search.mix(state._replace(decided=undecided)))
+    found = each_of(jax.device_get((last, state.alphas, state.weights)))
     results = []
     for number, (mix, alphas, weights) in enumerate(found):
         rows = [_row_of(row, number) for row in history] if several else history
-        if config.early_stop and (row := _before_growth(rows)):
+        if config.early_stop and (row := watch.before_growth(rows)):
             mix = {kind: np.asarray(weights) for kind, weights in row["mix"].items()}
         genotype = discretize(space, mix, threshold=config.threshold, limits=limits)
         results.append(Result(genotype, alphas, rows, weights))
@@ -224,16 +250,6 @@ def _run(
             write_atomically(folder.path / f"genotype_{number}.json", result.genotype.to_json())
         write_atomically(folder.path / "genotype.json", results[best(results)].genotype.to_json())
     return results
-
-
-def _before_growth(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row after which the eigenvalue grew as before a collapse, if there is one."""
-    watched = [row for row in rows if "eigenvalue" in row]
-    found = watch.growth(
-        [row["eigenvalue"] for row in watched],
-        first=sum(row["epoch"] < watch.FIRST_EPOCH for row in watched),
-    )
-    return None if found is None else watched[found]
 
 
 def _row_of(row: Mapping[str, Any], number: int) -> dict[str, Any]:

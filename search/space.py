@@ -90,6 +90,11 @@ class CellSpace:
         """[edges, primitives], whether an edge has a primitive."""
         return np.array([[name in names for name in self.vocabulary] for names in self.primitives])
 
+    @functools.cached_property
+    def selectable(self) -> np.ndarray:
+        """[edges, primitives], whether a genotype may have it: what is allowed, "none" apart."""
+        return self.allowed & (np.array(self.vocabulary) != "none")
+
 
 @dataclass(frozen=True)
 class Space:

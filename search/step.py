@@ -16,7 +16,7 @@ from jaxcv.models.skeleton import CIFAR, least_size
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
 from search import bilevel, watch
 from search.config import Config
@@ -26,6 +26,8 @@ from search.supernet import SearchNetwork
 
 Batch = tuple[jax.Array, jax.Array]
 METRICS = ("loss", "accuracy", "valid_loss", "valid_accuracy")
+OPEN = -1.0
+"""Stands for a mixing weight that the architecture weights still determine."""
 
 
 class SearchState(NamedTuple):
@@ -41,6 +43,9 @@ class SearchState(NamedTuple):
     weight_optimizer: optax.OptState
     alpha_optimizer: optax.OptState
     sums: dict[str, jax.Array]
+    decided: Mix
+    """Mixing weights that the architecture weights no longer determine, the others ``OPEN``; see
+    ``search.perturbation``."""
 
 
 class Images(NamedTuple):
@@ -68,6 +73,8 @@ class Search(NamedTuple):
     eigenvalue: Callable[[SearchState, Images], jax.Array]
     """The largest eigenvalue of the Hessian of a validation batch's loss in the architecture
     weights, at the mixing weights that they stand for."""
+    spectrum: Callable[[SearchState, Images], jax.Array]
+    """All its eigenvalues, ascending."""
     valid_accuracy: Callable[[SearchState, Images, Any], jax.Array]
     """Of the supernet under any mixing weights, a fraction of the second half, without the images
     that fill no batch."""
@@ -120,8 +127,15 @@ def build(
     least = least_size(CIFAR, auxiliary=False)
     check_images((config.batch_size, *image_shape), image_shape[-1], least)
     relaxation = RELAXATIONS[config.relaxation](space)
-    schedule = cosine_by_epoch(
-        config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
+    # What comes after the search is tuning between decisions, for which this is the published rate.
+    schedule = optax.join_schedules(
+        [
+            cosine_by_epoch(
+                config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
+            ),
+            optax.constant_schedule(config.learning_rate / 10),
+        ],
+        [config.epochs * steps_per_epoch],
     )
     skip_dropout = falling_by_epoch(
         config.skip_dropout, config.epochs, config.alpha_warmup, steps_per_epoch
@@ -137,7 +151,7 @@ def build(
     )
 
     # What of a state and of the images differs among searches.
-    each = SearchState._make((None, 0, 0, 0, 0, 0, 0))
+    each = SearchState._make((None, 0, 0, 0, 0, 0, 0, 0))
     halves = Images._make((None, None, 0, 0))
 
     def over_searches(function: Callable[..., Any], axes: Any, results: Any) -> Callable[..., Any]:
@@ -151,12 +165,16 @@ def build(
         alphas = relaxation.init(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
+            key_data(key),
             weights,
             alphas,
             weight_optimizer.init(weights),
             alpha_optimizer.init(alphas),
             {name: jnp.zeros(()) for name in METRICS},
+            {
+                kind: jnp.full(cell.allowed.shape, OPEN, jnp.float32)
+                for kind, cell in space.cells.items()
+            },
         )
 
     def init(key: jax.Array) -> SearchState:
@@ -170,10 +188,11 @@ def build(
 
         def loss(weights: Any, alphas: Alphas, batch: Batch) -> tuple[jax.Array, jax.Array]:
             images, labels = batch
-            progress = step / (config.epochs * steps_per_epoch)
+            progress = jnp.minimum(step / (config.epochs * steps_per_epoch), 1)
+            mix = relaxation.relax(alphas, keys("mix", step), progress)
             logits = nnx.merge(graph, weights)(
                 images,
-                relaxation.relax(alphas, keys("mix", step), progress),
+                _where_open(state.decided, mix),
                 key=keys("network", step),
                 skip_dropout=skip_dropout(step) if config.skip_dropout else None,
             )
@@ -214,7 +233,9 @@ def build(
         sums = add_metrics(
             state.sums, dict(zip(METRICS, metrics, strict=True)), step % steps_per_epoch == 0
         )
-        return SearchState(step + 1, state.key, weights, alphas, weight_state, alpha_state, sums)
+        return SearchState(
+            step + 1, state.key, weights, alphas, weight_state, alpha_state, sums, state.decided
+        )
 
     def batch(data: Images, rows: jax.Array, key: jax.Array) -> Batch:
         images = augment(key, data.images[rows], augmentation, mean, std)
@@ -238,19 +259,27 @@ def build(
         return lax.fori_loop(0, steps, step_once, state)
 
     def mix(state: SearchState) -> Mix:
-        return relaxation.decode(state.alphas)
+        return _where_open(state.decided, relaxation.decode(state.alphas))
 
-    def eigenvalue(state: SearchState, data: Images) -> jax.Array:
+    def watched_loss(state: SearchState, data: Images) -> watch.Loss:
         keys, step = Keys(state.key), state.step
         rows = random_batch(keys("watch rows", step), data.valid.size, config.batch_size)
         images, labels = batch(data, data.valid[rows], keys("watch images", step))
         network = nnx.merge(graph, state.weights)
 
         def loss(alphas: Alphas) -> jax.Array:
-            logits = network(images, relaxation.decode(alphas), key=keys("watch network", step))
+            mix = _where_open(state.decided, relaxation.decode(alphas))
+            logits = network(images, mix, key=keys("watch network", step))
             return cross_entropy(logits, labels)
 
-        return watch.largest_eigenvalue(loss, state.alphas, keys("watch", step))
+        return loss
+
+    def eigenvalue(state: SearchState, data: Images) -> jax.Array:
+        own = Keys(state.key)("watch", state.step)
+        return watch.largest_eigenvalue(watched_loss(state, data), state.alphas, own)
+
+    def spectrum(state: SearchState, data: Images) -> jax.Array:
+        return watch.spectrum(watched_loss(state, data), state.alphas)
 
     def valid_accuracy(state: SearchState, data: Images, mix: Mix) -> jax.Array:
         batches = data.valid.size // config.batch_size
@@ -271,7 +300,13 @@ def build(
         jax.jit(over_searches(advance, (halves, None), each), donate_argnums=0),
         jax.jit(over_searches(mix, (), 0)),
         jax.jit(over_searches(eigenvalue, (halves,), 0)),
+        jax.jit(over_searches(spectrum, (halves,), 0)),
         jax.jit(over_searches(valid_accuracy, (halves, 0), 0)),
         schedule,
         steps_per_epoch,
     )
+
+
+def _where_open(decided: Mix, mix: Mix) -> Mix:
+    """What is decided, and mixing weights where nothing is."""
+    return {kind: jnp.where(decided[kind] == OPEN, mix[kind], decided[kind]) for kind in mix}

@@ -17,6 +17,10 @@ Loss = Callable[[Any], jax.Array]
 
 FIRST_EPOCH = 10
 """Earlier growth of the eigenvalue is no reason to stop: a search begins with it."""
+WINDOW, DELTA, FACTOR = 5, 4, 1.3
+"""Of the rule by which the eigenvalue grew; see ``growth``."""
+MANY_SKIPS = 4
+"""Skip connections of a normal cell of 8 edges that DARTS collapsed to."""
 
 
 def hessian_product(loss: Loss, alphas: Any, vector: Any) -> Any:
@@ -96,14 +100,14 @@ def spectrum(loss: Loss, alphas: Any) -> jax.Array:
 
 def entropy(mix: Mapping[str, np.ndarray]) -> float:
     """The mean entropy of an edge's mixing weights, in nats: ``- sum_k p_k log p_k``, where p is
-    scaled to the sum 1."""
-    edges = [row / row.sum() for weights in mix.values() for row in np.asarray(weights, float)]
+    scaled to the sum 1. Edges whose weights are all 0 do not count."""
+    rows = [row for weights in mix.values() for row in np.asarray(weights, float) if row.any()]
+    edges = [row / row.sum() for row in rows]
     return float(np.mean([-(p[p > 0] * np.log(p[p > 0])).sum() for p in edges]))
 
 
 def skip_connections(genotype: Genotype) -> dict[str, int]:
-    """How many edges of each cell are skip connections; 4 or more in a normal cell of 8 edges is
-    what DARTS collapses to."""
+    """How many edges of each cell are skip connections."""
     return {
         kind: sum(operation == "skip_connect" for node in cell.nodes for operation, _ in node)
         for kind, cell in genotype.cells.items()
@@ -114,9 +118,9 @@ def growth(
     eigenvalues: Sequence[float],
     *,
     first: int = 0,
-    window: int = 5,
-    delta: int = 4,
-    factor: float = 1.3,
+    window: int = WINDOW,
+    delta: int = DELTA,
+    factor: float = FACTOR,
 ) -> int | None:
     """From where on the largest eigenvalue grew as it does before a collapse (arXiv:1909.09656,
     section 4.3).
@@ -143,3 +147,58 @@ def growth(
         if found >= first and smoothed[after] > factor * max(smoothed[before], 0.0):
             return found
     return None
+
+
+def before_growth(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row of metrics of one search after which its eigenvalue grew, if there is one."""
+    watched, first = _watched(rows)
+    found = growth([row["eigenvalue"] for row in watched], first=first)
+    return None if found is None else watched[found]
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the watch says of a search, in words: whether it collapsed, and by which sign.
+
+    Signs are an eigenvalue that grew as ``growth`` has it, and a normal cell that has
+    ``MANY_SKIPS`` skip connections or more after the last epoch.
+
+    Args:
+        rows: of metrics of one search, at least one.
+    """
+    watched, first = _watched(rows)
+    grew, skips = before_growth(rows), rows[-1]["skip_connections"]
+    signs, others = [], []
+    if grew is not None:
+        signs.append(
+            f"the largest eigenvalue grew more than {FACTOR} times after epoch {grew['epoch']}"
+        )
+    elif not watched:
+        others.append("the largest eigenvalue was not watched")
+    elif len(watched) < max(first - WINDOW // 2, 0) + WINDOW + DELTA:
+        others.append("too few eigenvalues to say whether they grew")
+    else:
+        others.append(f"the largest eigenvalue did not grow {FACTOR} times")
+    counted = f"{skips} skip connection{'' if skips == 1 else 's'} in the normal cell"
+    (signs if skips >= MANY_SKIPS else others).append(counted)
+    said = [
+        f"Collapsed: {', '.join(signs)}" if signs else f"No sign of a collapse: {', '.join(others)}"
+    ]
+    if signs and others:
+        said.append(f"Beside that: {', '.join(others)}")
+    if watched:
+        start, end = watched[0], watched[-1]
+        said.append(
+            f"From epoch {start['epoch']} to {end['epoch']} the largest eigenvalue went from "
+            f"{start['eigenvalue']:.3g} to {end['eigenvalue']:.3g}"
+        )
+        said.append(
+            f"In epoch {end['epoch']} the supernet had {100 * end['valid_accuracy']:.1f} % accuracy"
+            f" on the second half, discretized {100 * end['discretized_accuracy']:.1f} %"
+        )
+    return ". ".join(said) + "."
+
+
+def _watched(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
+    """The rows with an eigenvalue, and how many of them are from before ``FIRST_EPOCH``."""
+    watched = [row for row in rows if "eigenvalue" in row]
+    return watched, sum(row["epoch"] < FIRST_EPOCH for row in watched)

@@ -21,7 +21,7 @@ from jaxcv.training.evaluation import evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
 from jaxcv.training.parallel import shard_batch
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.schedule import cosine_by_epoch, linear_by_epoch
 
 
@@ -179,7 +179,7 @@ def build(
         statistics = nnx.to_pure_dict(nnx.state(fresh, nnx.BatchStat))
         return TrainState(
             jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
+            key_data(key),
             weights,
             statistics,
             optimizer.init(weights),

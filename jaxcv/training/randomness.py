@@ -21,3 +21,9 @@ class Keys:
 
     def __call__(self, name: str, step: jax.typing.ArrayLike = 0) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(self.key, zlib.crc32(name.encode())), step)
+
+
+def key_data(key: jax.Array) -> jax.Array:
+    """A key's data for a state to carry: a copy, since a state is used up by its next step, and the
+    key is not to go with it."""
+    return jnp.copy(jax.random.key_data(key))

@@ -4,13 +4,14 @@ Losses are those of ``search.bilevel``. The weights' step has no momentum, and c
 ``w' = w - rate (c d_w L_train + decay w)`` with ``c = min(1, clip / |d_w L_train|)``.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from search.bilevel import Loss
+from search.bilevel import Loss, central_difference, first_order
 
 
 class Descent(NamedTuple):
@@ -32,29 +33,12 @@ class Descent(NamedTuple):
         )
 
 
-def first_order(
-    loss: Loss, descent: Descent, weights: Any, alphas: Any, train: Any, valid: Any
-) -> tuple[tuple[jax.Array, Any], Any]:
-    """The architecture gradient at the present weights, ``d_alpha L_valid(w, alpha)``.
-
-    Args:
-        loss, weights, alphas, valid: as for ``second_order``.
-        descent, train: not used here, as this approximation looks no step ahead.
-
-    Returns:
-        The validation loss with what stands beside it, and a gradient shaped as ``alphas``.
-    """
-    return jax.value_and_grad(loss, argnums=1, has_aux=True)(weights, alphas, valid)
-
-
 def second_order(
     loss: Loss, descent: Descent, weights: Any, alphas: Any, train: Any, valid: Any
 ) -> tuple[tuple[jax.Array, Any], Any]:
     """The published approximation for the recurrent search (arXiv:1806.09055, equations 7 and 8),
     ``d_alpha L_valid(w', alpha) - rate c d_alpha d_w L_train(w, alpha) . v``, where v is the
-    gradient ``d_w' L_valid(w', alpha)``, clipped as well. The product is a central difference,
-    ``(d_alpha L_train(w + R v, alpha) - d_alpha L_train(w - R v, alpha)) / 2R`` with
-    ``R = 0.01 / |v|``.
+    gradient ``d_w' L_valid(w', alpha)``, clipped as well, and the product a central difference.
 
     The published code takes for c what is greater than 1 where the gradient is smaller than
     ``clip``; here it never is.
@@ -74,18 +58,13 @@ def second_order(
         ahead, alphas, valid
     )
     share = descent.share(vector)
-    radius = 0.01 / (share * optax.tree.norm(vector))
-
-    def at(distance: jax.Array) -> Any:
-        moved = jax.tree.map(lambda w, v: w + distance * share * v, weights, vector)
-        return jax.grad(loss, argnums=1, has_aux=True)(moved, alphas, train)[0]
-
-    # One after the other in a loop, which is compiled once.
-    ends = jax.lax.map(at, jnp.stack([radius, -radius]))
+    clipped = jax.tree.map(lambda v: share * v, vector)
+    product = central_difference(loss, weights, alphas, train, clipped)
     rate = descent.rate * descent.share(by_weights)
-    return value, jax.tree.map(
-        lambda g, end: g - rate * (end[0] - end[1]) / (2 * radius), by_alphas, ends
-    )
+    return value, jax.tree.map(lambda g, p: g - rate * p, by_alphas, product)
 
 
-GRADIENTS = {"first_order": first_order, "second_order": second_order}
+GRADIENTS: dict[str, Callable[[Loss, Descent, Any, Any, Any, Any], Any]] = {
+    "first_order": first_order,
+    "second_order": second_order,
+}

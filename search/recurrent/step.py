@@ -14,7 +14,7 @@ from jax import lax
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import RECURRENT
 from jaxcv.training.loop import add_metrics
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from search.recurrent.cell import SearchCell
 from search.recurrent.corpus import Corpus
 from search.recurrent.dropout import Dropout
@@ -145,7 +145,7 @@ def build(space: Space, config: Config, corpus: Corpus) -> Search:
         alphas = space.init_alphas(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
+            key_data(key),
             weights,
             alphas,
             alpha_optimizer.init(alphas),

@@ -14,7 +14,7 @@ from jax import lax
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
 from jaxcv.training.loop import add_metrics
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from search.recurrent.cell import RecurrentCell
 from search.recurrent.dropout import Dropout
 from search.recurrent.evaluation import Pass, evaluator
@@ -148,7 +148,7 @@ def build(genotype: Genotype, config: Config, *, vocabulary: int, words: np.ndar
         weights = nnx.to_pure_dict(nnx.state(make(rngs=nnx.Rngs(Keys(key)("weights")))))
         return TrainState(
             jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
+            key_data(key),
             weights,
             # A copy, as both are given away to ``advance``.
             jax.tree.map(jnp.copy, weights),

@@ -12,6 +12,7 @@ from experiments.search import PRESETS, command
 from jaxcv.genotype import Genotype
 from jaxcv.models import CIFAR
 from jaxcv.training.run import Run
+from search.perturbation import tuning_epochs
 from search.space import CellSpace, Space
 
 
@@ -46,6 +47,7 @@ def test_preset(name, tmp_path):
         epochs=3,
         batch_size=4,
         alpha_warmup=min(options.search.alpha_warmup, 1),
+        selection_epochs=1,
     )
     arguments = (small(search.create_space(options.space)), *images(), config, jax.random.key(0))
     run = search.run
@@ -63,8 +65,8 @@ def test_preset(name, tmp_path):
         run(*arguments, folder=folder, progress=False, on_epoch=stop)
     found = run(*arguments, folder=Run.open(folder.path, "search"), progress=False)
 
-    stages = max(1, len(options.stages.layers[:2]))
-    assert [row["epoch"] for row in found.history] == list(range(1, 3 * stages + 1))
+    epochs = 3 * max(1, len(options.stages.layers[:2])) + tuning_epochs(arguments[0], config)
+    assert [row["epoch"] for row in found.history] == list(range(1, epochs + 1))
     assert all(np.isfinite(row["valid_loss"]) for row in found.history)
     assert np.isfinite(found.alphas["reduce"]).all()
     first, last = (found.history[epoch]["mix"]["reduce"] for epoch in (0, -1))

@@ -171,3 +171,10 @@ def test_perplexity_is_better_the_smaller(tmp_path):
 
     text, _ = report(tmp_path, **given)
     assert headline(text) == "148.40 training perplexity"
+
+
+def test_a_watched_search_has_its_verdict_in_words(tmp_path):
+    rows = [row | {"entropy": 1.0, "skip_connections": 5} for row in SEARCH]
+    text, page = report(tmp_path, rows=rows, primitives=PRIMITIVES)
+    assert headings(text)[:2] == ["Curves", "Signs of a collapse"]
+    assert "Collapsed: 5 skip connections in the normal cell." in page.text

@@ -220,15 +220,24 @@ def test_signs_of_a_collapse_are_drawn_where_they_were_measured():
         {"epoch": 2, "entropy": 1.5, "skip_connections": 3, "valid_accuracy": 0.6}
         | {"eigenvalue": 0.25, "discretized_accuracy": 0.3},
     ]
-    drawn = {
-        axes.get_title(loc="left"): [line.get_xydata().tolist() for line in axes.get_lines()]
-        for axes in draw_watch(rows).axes
-    }
+
+    def lines():
+        return {
+            axes.get_title(loc="left"): [line.get_xydata().tolist() for line in axes.get_lines()]
+            for axes in draw_watch(rows).axes
+        }
+
+    drawn = lines()
     assert drawn == {
         "largest eigenvalue": [[[2, 0.25]]],
         "skip connections": [[[1, 1], [2, 3]]],
         "entropy (nats)": [[[1, 2], [2, 1.5]]],
         "accuracy (%)": [[[1, 50], [2, 60]], [[2, 30]]],
     }
+    rows[1]["spectrum"] = [-1.0, 0.25]
+    (spectrum,) = lines()["all eigenvalues"]
+    gap = [np.nan, np.nan]
+    dashes = [[1.7, -1], [2.3, -1], gap, [1.7, 0.25], [2.3, 0.25], gap]
+    np.testing.assert_allclose(spectrum, dashes)
     with pytest.raises(ValueError, match="nothing that was watched"):
         draw_watch([{"epoch": 1}])

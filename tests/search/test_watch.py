@@ -93,6 +93,8 @@ def test_entropy_of_equal_certain_and_unscaled_weights():
     assert watch.entropy({"normal": np.full((3, 8), 1 / 8)}) == pytest.approx(math.log(8))
     assert watch.entropy({"normal": np.eye(4)}) == 0
     assert watch.entropy({"normal": np.array([[0.0, 5, 5]])}) == pytest.approx(math.log(2))
+    # An edge that was left out does not count.
+    assert watch.entropy({"normal": np.array([[1.0, 1], [0, 0]])}) == pytest.approx(math.log(2))
     assert watch.entropy({"normal": np.eye(2), "reduce": np.full((2, 2), 0.5)}) == pytest.approx(
         math.log(2) / 2
     )
@@ -142,14 +144,20 @@ def images():
     return random.integers(0, 256, (32, 8, 8, 3), np.uint8), random.integers(0, 4, 32)
 
 
-CONFIG = search.Config(channels=2, layers=1, epochs=3, batch_size=8, watch_every=2)
+CONFIG = search.Config(channels=2, layers=1, epochs=7, batch_size=8, watch_every=2)
 
 
-def test_each_epoch_is_watched(images):
+@pytest.fixture(scope="module")
+def spectra(images):
+    config = dataclasses.replace(CONFIG, watch_spectrum=True)
     with jax.enable_x64(False):
-        found = search.run(search.darts(1), *images, CONFIG, jax.random.key(0), progress=False)
-    rows = found.history
-    assert ["eigenvalue" in row for row in rows] == [False, True, False]
+        found = search.run(search.darts(1), *images, config, jax.random.key(0), progress=False)
+    return found.history
+
+
+def test_each_epoch_is_watched(spectra):
+    rows = spectra
+    assert ["eigenvalue" in row for row in rows] == [False, True] * 3 + [False]
     assert all(0 < row["entropy"] <= math.log(8) for row in rows)
     assert all(row["skip_connections"] in (0, 1, 2) for row in rows)
     assert math.isfinite(rows[1]["eigenvalue"]) and 0 <= rows[1]["discretized_accuracy"] <= 1
@@ -193,18 +201,64 @@ def test_the_eigenvalue_of_a_search_is_that_of_its_loss(images):
     )
 
 
-def test_a_search_stops_and_goes_back_where_the_eigenvalue_grows(images, monkeypatch):
+def test_a_search_stops_and_goes_back_where_the_eigenvalue_grows(images, spectra, monkeypatch):
     def second_of_four(eigenvalues, first):
         assert all(math.isfinite(value) for value in eigenvalues) and first == len(eigenvalues)
         return 1 if len(eigenvalues) >= 4 else None
 
     monkeypatch.setattr(watch, "growth", second_of_four)
-    config = dataclasses.replace(CONFIG, epochs=7, watch_every=1, early_stop=True)
+    config = dataclasses.replace(CONFIG, watch_every=1, early_stop=True)
     with jax.enable_x64(False):
         found = search.run(search.darts(1), *images, config, jax.random.key(0), progress=False)
     assert [row["epoch"] for row in found.history] == [1, 2, 3, 4]
+    # The same search has been watched by all eigenvalues.
+    whole = spectra[1]["spectrum"]
+    assert len(whole) == sum(alpha.size for alpha in found.alphas.values())
+    assert whole == sorted(whole) and whole[-1] == spectra[1]["eigenvalue"]
+    assert found.history[1]["eigenvalue"] == pytest.approx(whole[-1], rel=0.01)
     mix = {kind: np.array(rows) for kind, rows in found.history[1]["mix"].items()}
     assert found.genotype == search.discretize(search.darts(1), mix)
+
+
+def rows_of(eigenvalues, skips, first=1):
+    return [
+        {"epoch": epoch, "eigenvalue": value, "skip_connections": skips}
+        | {"valid_accuracy": 0.625, "discretized_accuracy": 0.11}
+        for epoch, value in enumerate(eigenvalues, first)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "skips", "expected"),
+    [
+        ([0.2] * 30, 3, "No sign of a collapse: the largest eigenvalue did not grow 1.3 times, "),
+        ([0.2] * 30, 1, " 1 skip connection in the normal cell. From"),
+        ([0.2] * 30, 4, "Collapsed: 4 skip connections in the normal cell. Beside that: the la"),
+        (
+            [0.2] * 20 + [0.4] * 10,
+            5,
+            "Collapsed: the largest eigenvalue grew more than 1.3 times after epoch 16, 5 skip",
+        ),
+        # Growth in the first ten epochs is no sign, and needs nine evaluations to be seen later.
+        ([0.2, 0.4, 0.8, 1.6] + [3.0] * 26, 0, "No sign of a collapse: the largest eigenvalue did"),
+        ([0.2] * 15, 0, "No sign of a collapse: too few eigenvalues to say whether they grew, 0"),
+        ([0.2] * 16, 0, "No sign of a collapse: the largest eigenvalue did not grow"),
+    ],
+)
+def test_the_verdict_says_which_sign_there_is(eigenvalues, skips, expected):
+    assert expected in watch.verdict(rows_of(eigenvalues, skips))
+
+
+def test_the_verdict_has_the_figures_that_it_is_about():
+    assert watch.verdict(rows_of([0.25, 1.5], 0)).endswith(
+        "From epoch 1 to 2 the largest eigenvalue went from 0.25 to 1.5. In epoch 2 the supernet "
+        "had 62.5 % accuracy on the second half, discretized 11.0 %."
+    )
+    unwatched = [{"epoch": 1, "skip_connections": 2}]
+    assert watch.verdict(unwatched) == (
+        "No sign of a collapse: the largest eigenvalue was not watched, 2 skip connections in the "
+        "normal cell."
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,6 +266,7 @@ def test_a_search_stops_and_goes_back_where_the_eigenvalue_grows(images, monkeyp
     [
         ({"watch_every": -1}, "watch_every=-1; allowed is at least 0"),
         ({"early_stop": True}, "early_stop=True with watch_every=0"),
+        ({"watch_spectrum": True}, "watch_spectrum=True with watch_every=0"),
     ],
 )
 def test_settings_that_cannot_be_are_named(options, message):

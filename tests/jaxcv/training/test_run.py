@@ -2,12 +2,13 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcv.training import checkpoint
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.run import Run, write_atomically
 from jaxcv.training.schedule import cosine_by_epoch, linear_by_epoch
 
@@ -113,9 +114,15 @@ def test_schedules_are_constant_within_an_epoch():
 
 
 def test_keys_differ_by_name_and_step():
-    import jax
-
     keys = Keys(jax.random.key(0))
     drawn = [jax.random.key_data(k).tolist() for k in (keys("a"), keys("b"), keys("a", 1))]
     assert len({tuple(each) for each in drawn}) == 3
     assert drawn[0] == jax.random.key_data(keys("a", 0)).tolist()
+
+
+def test_a_key_outlives_the_state_that_carries_its_data():
+    key = jax.random.key(7)
+    data = key_data(key)
+    assert jax.random.key_data(Keys(data).key).tolist() == jax.random.key_data(key).tolist()
+    jax.jit(lambda data: data, donate_argnums=0)(data)
+    assert data.is_deleted() and not jax.random.key_data(key).is_deleted()
