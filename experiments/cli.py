@@ -150,6 +150,41 @@ def _restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
     return kind(**fields)
 
 
+JOINING = (
+    "Over several processes, on one machine or many, start each with the same flags and with "
+    "--coordinator HOST:PORT, of the first, --processes N and --process-id I, from 0; or with "
+    "--coordinator auto where JAX knows the cluster, such as Slurm or a TPU pod."
+)
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Joins the processes that ``--coordinator``, ``--processes`` and ``--process-id`` describe;
+    gives back the other arguments. They stand beside ``--resume`` too.
+
+    Raises:
+        ValueError: for one of them without the others, or a number that is none.
+    """
+    coordinator, rest = take(arguments, "--coordinator")
+    numbers = []
+    for flag in ("--processes", "--process-id"):
+        text, rest = take(rest, flag)
+        if text is not None and not text.isdecimal():
+            raise ValueError(f"{flag} {text}; allowed is a whole number")
+        numbers.append(None if text is None else int(text))
+    if coordinator is None or coordinator == "auto":
+        if numbers != [None, None]:
+            raise ValueError("--processes or --process-id; allowed beside --coordinator HOST:PORT")
+        if coordinator is not None:
+            jax.distributed.initialize()
+    elif None in numbers:
+        raise ValueError(
+            f"--coordinator {coordinator}; allowed beside --processes and --process-id"
+        )
+    else:
+        jax.distributed.initialize(coordinator, *numbers)
+    return rest
+
+
 def read_genotype(name: str, known: Mapping[str, Genotype] = published) -> Genotype:
     """A known genotype by name, or one in a file.
 

@@ -25,7 +25,8 @@ class Options:
     """A published genotype by name, or a file: the genotype.json of a search, or the reference
     implementation's Genotype(...)."""
     data: str = "digits"
-    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
+    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file. With an
+    image size, a TFDS name such as imagenet2012 or a folder, of images of any size."""
     data_dir: str | None = None
     """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     folder: str = "runs/train"
@@ -36,23 +37,34 @@ class Options:
 
 
 PRESETS = {
-    name: Options(data=name.removesuffix("_small"), folder=f"runs/train_{name}", train=config)
+    name: Options(
+        data="imagenet2012" if name == "imagenet" else name.removesuffix("_small"),
+        folder=f"runs/train_{name}",
+        train=config,
+    )
     for name, config in CLASSIFICATION.items()
 }
 
 
 def command(arguments: Sequence[str]) -> None:
+    arguments = cli.joined(arguments)
     folder = cli.resumed(arguments)
     if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.train")
+        options = cli.parse(
+            arguments, PRESETS, f"{__doc__} {cli.JOINING}", "python -m experiments.train"
+        )
         genotype = cli.read_genotype(options.genotype)
-        dataset = data.load(options.data, options.data_dir)
-        run = create_run(options, genotype, dataset)
     else:
         run = Run.open(folder, "train")
         options = cli.options_of(run, Options)
         genotype = train.read_genotype(run)
-        dataset = data.load(options.data, options.data_dir)
+    read = data.stream if options.train.image_size else data.load
+    dataset = read(options.data, options.data_dir)
+    if jax.process_index() > 0:
+        train.run(genotype, dataset, options.train, jax.random.key(options.seed))
+        return
+    if folder is None:
+        run = create_run(options, genotype, dataset)
     try:
         row = train_in(run, options, genotype, dataset)
     except KeyboardInterrupt as stop:
@@ -63,7 +75,7 @@ def command(arguments: Sequence[str]) -> None:
     print(f"report: {run.path / 'report.html'}")
 
 
-def create_run(options: Options, genotype: Genotype, dataset: data.Dataset) -> Run:
+def create_run(options: Options, genotype: Genotype, dataset: data.Dataset | data.Stream) -> Run:
     """A new run folder, as options say."""
     return train.create_run(
         options.folder, genotype, dataset, options.train, options=asdict(options)
@@ -86,7 +98,7 @@ def train_in(
     run: Run,
     options: Options,
     genotype: Genotype,
-    dataset: data.Dataset,
+    dataset: data.Dataset | data.Stream,
     description: str = "train",
 ) -> dict[str, Any]:
     """Trains in a run folder, from its last checkpoint if there is one, and writes its report.

@@ -7,6 +7,7 @@ is whole. It holds a digest of its arrays, so that damage is noticed, and the on
 import hashlib
 import shutil
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def save(folder: Path, step: int, state: Any) -> None:
     arrays = _by_name(jax.device_get(state))
     arrays[_DIGEST] = _digest(arrays)
     # An absolute path, since orbax takes no other.
-    ocp.save(target.absolute(), arrays)
+    with _alone():
+        ocp.save(target.absolute(), arrays)
     for old in steps(folder)[:-_KEPT]:
         shutil.rmtree(folder / str(old), ignore_errors=True)
 
@@ -79,10 +81,21 @@ def clear_after(folder: Path, step: int | None) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
+def _alone() -> AbstractContextManager[Any]:
+    """Orbax waits for no other process: of several, only the one that calls it has checkpoints."""
+    if jax.process_count() == 1:
+        return nullcontext()
+    context = ocp.Context()
+    context.multiprocessing.primary_host = jax.process_index()
+    context.multiprocessing.active_processes = {jax.process_index()}
+    return context
+
+
 def _load(path: Path, like: Any) -> dict[str, np.ndarray]:
     wanted = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in _by_name(like).items()}
     wanted[_DIGEST] = np.empty(32, np.uint8)
-    arrays = ocp.load(path.absolute(), wanted)
+    with _alone():
+        arrays = ocp.load(path.absolute(), wanted)
     digest = arrays.pop(_DIGEST)
     if not np.array_equal(digest, _digest(arrays)):
         raise ValueError("its digest differs from that of its arrays")

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxcv.training import checkpoint
+from jaxcv.training.parallel import agreed, of_first_process
 from jaxcv.training.run import Run
 
 # Long enough that the host costs nothing, short enough for a live progress bar and a quick Ctrl-C.
@@ -69,7 +70,8 @@ def fit(
         unit: what they are.
         end_epoch: more metrics at the end of an epoch.
         description: what the progress bar says.
-        run: where metrics and checkpoints go, if anywhere.
+        run: where metrics and checkpoints go, if anywhere; of several processes that train
+            together, only the first has one.
         log: called with each epoch's row of metrics.
         stop: of the rows so far, whether to end before all epochs are done.
         progress: whether to show a progress bar.
@@ -83,7 +85,7 @@ def fit(
     """
     folder = None if run is None else run.path / "checkpoints"
     found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
-    state = init() if found is None else found[1]
+    state = of_first_process(init() if found is None else found[1])
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None and folder is not None:
         run.begin()
@@ -121,7 +123,8 @@ def fit(
         saved = epoch_start = time.monotonic()
         chunk, counted = 1, 0
         while step < total and not (step % steps_per_epoch == 0 and stop(rows)):
-            if interrupted():
+            stopped, chunk = agreed(interrupted(), chunk)
+            if stopped:
                 save()
                 raise KeyboardInterrupt(f"stopped after step {step} of {total}")
             started = time.monotonic()
