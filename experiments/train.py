@@ -60,9 +60,6 @@ def command(arguments: Sequence[str]) -> None:
         genotype = train.read_genotype(run)
     read = data.stream if options.train.image_size else data.load
     dataset = read(options.data, options.data_dir)
-    if jax.process_index() > 0:
-        train.run(genotype, dataset, options.train, jax.random.key(options.seed))
-        return
     if folder is None:
         run = create_run(options, genotype, dataset)
     try:
@@ -71,6 +68,8 @@ def command(arguments: Sequence[str]) -> None:
         raise KeyboardInterrupt(
             f"{stop or 'Stopped'}. Go on with: python -m experiments.train --resume {run.path}"
         ) from None
+    if jax.process_index() > 0:
+        return
     print(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
     print(f"report: {run.path / 'report.html'}")
 
@@ -101,7 +100,8 @@ def train_in(
     dataset: data.Dataset | data.Stream,
     description: str = "train",
 ) -> dict[str, Any]:
-    """Trains in a run folder, from its last checkpoint if there is one, and writes its report.
+    """Trains in a run folder, from its last checkpoint if there is one, and writes its report, if
+    this is the first process.
 
     Returns:
         A row of results: test accuracy, parameters, and seconds of training.
@@ -119,6 +119,8 @@ def train_in(
         "parameters": count_parameters(result.model),
         "seconds": sum(epoch["seconds"] for epoch in result.history),
     }
+    if jax.process_index() > 0:
+        return row
     write_report(
         run.path,
         title=f"Training on {options.data}",

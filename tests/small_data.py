@@ -71,7 +71,7 @@ def plain_images(count):
     ]
 
 
-def write_folder(root, *, train=11, test=5):
+def write_folder(root, *, train=19, test=5):
     """An image folder with plain images, of two classes in turn."""
     for split, count in (("train", train), ("test", test)):
         for row, image in enumerate(plain_images(count)):

@@ -15,12 +15,15 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from jaxcv.training.parallel import agreed
+
 _KEPT = 2
 _DIGEST = "digest"
 
 
 def save(folder: Path, step: int, state: Any) -> None:
-    """Writes ``folder/<step>`` and removes all but the newest two.
+    """Writes ``folder/<step>`` and removes all but the newest two. Of several processes all call
+    it, and the first one writes.
 
     Args:
         folder: the checkpoints' folder of a run.
@@ -31,15 +34,16 @@ def save(folder: Path, step: int, state: Any) -> None:
         OSError: if it cannot be written.
     """
     target = folder / str(step)
-    if target.exists():
+    (exists,) = agreed(target.exists())
+    if exists:
         return
     arrays = _by_name(jax.device_get(state))
     arrays[_DIGEST] = _digest(arrays)
     # An absolute path, since orbax takes no other.
-    with _alone():
-        ocp.save(target.absolute(), arrays)
-    for old in steps(folder)[:-_KEPT]:
-        shutil.rmtree(folder / str(old), ignore_errors=True)
+    ocp.save(target.absolute(), arrays)
+    if jax.process_index() == 0:
+        for old in steps(folder)[:-_KEPT]:
+            shutil.rmtree(folder / str(old), ignore_errors=True)
 
 
 def steps(folder: Path) -> list[int]:
@@ -82,7 +86,7 @@ def clear_after(folder: Path, step: int | None) -> None:
 
 
 def _alone() -> AbstractContextManager[Any]:
-    """Orbax waits for no other process: of several, only the one that calls it has checkpoints."""
+    """Reading that waits for no other process."""
     if jax.process_count() == 1:
         return nullcontext()
     context = ocp.Context()

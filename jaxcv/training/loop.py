@@ -70,8 +70,7 @@ def fit(
         unit: what they are.
         end_epoch: more metrics at the end of an epoch.
         description: what the progress bar says.
-        run: where metrics and checkpoints go, if anywhere; of several processes that train
-            together, only the first has one.
+        run: where metrics and checkpoints go, if anywhere.
         log: called with each epoch's row of metrics.
         stop: of the rows so far, whether to end before all epochs are done.
         progress: whether to show a progress bar.
@@ -84,13 +83,16 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     folder = None if run is None else run.path / "checkpoints"
-    found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
+    found, first = None, jax.process_index() == 0
+    if folder is not None and first:
+        found = checkpoint.restore_latest(folder, jax.eval_shape(init))
     state = of_first_process(init() if found is None else found[1])
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None and folder is not None:
         run.begin()
         run.rewind(step)
-        checkpoint.clear_after(folder, None if found is None else step)
+        if first:
+            checkpoint.clear_after(folder, None if found is None else step)
 
     rows = [] if run is None else list(run.rows)
 
@@ -113,7 +115,7 @@ def fit(
         initial=step,
         desc=description,
         unit="step",
-        disable=not progress,
+        disable=not (progress and first),
         dynamic_ncols=True,
         file=sys.stderr,
     )
@@ -123,9 +125,12 @@ def fit(
         saved = epoch_start = time.monotonic()
         chunk, counted = 1, 0
         while step < total and not (step % steps_per_epoch == 0 and stop(rows)):
-            stopped, chunk = agreed(interrupted(), chunk)
-            if stopped:
+            due = time.monotonic() - saved > _CHECKPOINT_SECONDS
+            stopped, due, chunk = agreed(interrupted(), due, chunk)
+            if stopped or due:
                 save()
+                saved = time.monotonic()
+            if stopped:
                 raise KeyboardInterrupt(f"stopped after step {step} of {total}")
             started = time.monotonic()
             steps = min(chunk, steps_per_epoch - step % steps_per_epoch)
@@ -158,7 +163,6 @@ def fit(
                     run.log(row)
                 if log is not None:
                     log(row)
-            if step % steps_per_epoch == 0 or now - saved > _CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
     return state

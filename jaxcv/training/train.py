@@ -49,6 +49,7 @@ def run(
 
     Where ``jax.distributed`` has joined several processes, all of them call this with the same
     arguments, each reads its part of every batch, and the first alone writes and shows progress.
+    All need to see the same folder.
 
     Args:
         genotype: of the network.
@@ -67,8 +68,6 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     key = jax.random.key(0) if key is None else key
-    first = jax.process_index() == 0
-    folder = folder if first else None
     mesh = data_mesh(config.batch_size)
     training = _build(genotype, config, _described(dataset, config), key, mesh)
     if isinstance(dataset, Stream):
@@ -98,7 +97,7 @@ def run(
             description=description,
             run=folder,
             log=history.append,
-            progress=progress and first,
+            progress=progress,
         )
     return Result(training.model(state), history if folder is None else folder.rows)
 

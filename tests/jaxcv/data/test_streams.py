@@ -36,12 +36,12 @@ def rows(images):
 
 
 def test_an_epoch_has_whole_batches_of_different_images_in_an_order_of_its_own(folder):
-    assert (len(folder.train), len(folder.test), folder.classes) == (11, 5, ("cat", "dog"))
-    batches = taken(training_batches(folder.train, seed=0, **SETTINGS), 6)
+    assert (len(folder.train), len(folder.test), folder.classes) == (19, 5, ("cat", "dog"))
+    batches = taken(training_batches(folder.train, seed=0, **SETTINGS), 12)
     epochs = []
     for epoch in range(3):
-        found = [rows(batch.images) for batch in batches[2 * epoch : 2 * epoch + 2]]
-        assert len({*found[0], *found[1]}) == 8
+        found = [rows(batch.images) for batch in batches[4 * epoch : 4 * epoch + 4]]
+        assert len({*itertools.chain(*found)}) == 16
         epochs.append(found)
     assert epochs[0] != epochs[1] != epochs[2]
     for batch in batches:
