@@ -85,11 +85,11 @@ def stream(name: str, data_dir: str | None = None) -> Stream:
     classes = builder.info.features["label"].names
     try:
         records = [_Records(builder, split) for split in ("train", test_split)]
+        return Stream(name, records[0], records[1], tuple(classes))
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"name={name!r} cannot be read ({error}); allowed is a complete TFDS folder"
         ) from None
-    return Stream(name, *records, tuple(classes))
 
 
 def training_batches(

@@ -19,7 +19,7 @@ def adjust_brightness(images: jax.Array, factor: jax.typing.ArrayLike) -> jax.Ar
         Images of the same shape.
 
     Raises:
-        ValueError: for images without three channels.
+        ValueError: for images without three channels, or of integers.
     """
     return _blend(_checked(images), jnp.zeros((), images.dtype), factor)
 
@@ -98,7 +98,7 @@ def color_jitter(
         Images of the same shape.
 
     Raises:
-        ValueError: for images without three channels, or an amount below 0.
+        ValueError: for images without three channels, or of integers, or an amount below 0.
     """
     amounts = {
         "brightness": brightness,
@@ -109,29 +109,31 @@ def color_jitter(
     for name, amount in amounts.items():
         if amount < 0:
             raise ValueError(f"{name}={amount!r}; allowed is at least 0")
+    images = _checked(images)
     changes = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
-    amount = jnp.array([*amounts.values()], images.dtype)
-    middle = jnp.array([1, 1, 1, 0], images.dtype)
-    least = jnp.maximum(middle - amount, jnp.array([0, 0, 0, -hue], images.dtype))
+    most = jnp.array([1 + brightness, 1 + contrast, 1 + saturation, hue], images.dtype)
+    least = jnp.array(
+        [max(0, 1 - brightness), max(0, 1 - contrast), max(0, 1 - saturation), -hue], images.dtype
+    )
 
     def jitter(key: jax.Array, image: jax.Array) -> jax.Array:
         order_key, factor_key = jax.random.split(key)
         order = jax.random.permutation(order_key, len(changes))
-        factor = jax.random.uniform(
-            factor_key, (len(changes),), images.dtype, least, middle + amount
-        )
+        factor = jax.random.uniform(factor_key, least.shape, images.dtype, least, most)
 
         def change(place: jax.Array, image: jax.Array) -> jax.Array:
             return lax.switch(order[place], changes, image, factor[order[place]])
 
         return lax.fori_loop(0, len(changes), change, image)
 
-    return jax.vmap(jitter)(jax.random.split(key, len(images)), _checked(images))
+    return jax.vmap(jitter)(jax.random.split(key, len(images)), images)
 
 
 def _checked(images: jax.Array) -> jax.Array:
     if images.ndim < 3 or images.shape[-1] != 3:
         raise ValueError(f"images has shape {images.shape}; allowed is [..., height, width, 3]")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images has type {images.dtype}; allowed are floats, in 0..1")
     return images
 
 

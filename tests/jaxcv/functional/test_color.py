@@ -103,5 +103,7 @@ def test_no_amounts_change_nothing_and_the_key_is_all_that_counts():
 def test_wrong_input():
     with pytest.raises(ValueError, match=r"images has shape \(2, 4, 4, 1\); allowed is"):
         functional.adjust_hue(jnp.zeros((2, 4, 4, 1)), 0.1)
+    with pytest.raises(ValueError, match="images has type uint8; allowed are floats"):
+        functional.adjust_brightness(jnp.zeros((2, 4, 4, 3), jnp.uint8), 0.5)
     with pytest.raises(ValueError, match="hue=-1; allowed is at least 0"):
         functional.color_jitter(jax.random.key(0), jnp.zeros((2, 4, 4, 3)), hue=-1)
