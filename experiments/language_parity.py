@@ -75,7 +75,6 @@ def command(arguments: Sequence[str]) -> None:
     built = training.build(
         published_recurrent[options.genotype],
         options.train,
-        jax.random.key(options.seed),
         vocabulary=len(corpus.vocabulary),
         words=corpus.train,
     )
@@ -145,7 +144,7 @@ def train_jaxcv(
     options: Options, corpus: recurrent.Corpus, built: training.Training, lengths: Sequence[int]
 ) -> tuple[Advance, Evaluate]:
     valid = one_pass(corpus.valid, options.train.evaluation_batch_size, options.train.bptt)
-    state = built.init()
+    state = built.init(jax.random.key(options.seed))
 
     def advance(steps: int) -> float:
         nonlocal state
@@ -165,11 +164,12 @@ def train_torch(
     import torch_recurrent
 
     config, vocabulary = options.train, len(corpus.vocabulary)
-    keys = Keys(jax.random.key(options.seed))
+    key = jax.random.key(options.seed)
+    keys = Keys(key)
     edges = [edge for (edge,) in published_recurrent[options.genotype].cells[RECURRENT].nodes]
     cell = torch_recurrent.Cell(edges, config.units)
     model = torch_recurrent.LanguageModel(cell, vocabulary)
-    weights = jax.device_get(built.init().weights)
+    weights = jax.device_get(built.init(key).weights)
     kernels = weights["cell"]["kernels"]
     first = np.concatenate([kernels["word"], kernels["hidden"]])
     with torch.no_grad():

@@ -1,7 +1,8 @@
 """Pages of HTML that need no other file and no network, and the pictures in them."""
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,43 @@ def write_page(path: Path, title: str, body: Iterable[str]) -> None:
     )
 
 
-def settings_table(settings: Iterable[tuple[str, Any]]) -> str:
+def settings_table(settings: Mapping[str, Any]) -> str:
+    """A table of settings by name, those within others under both names."""
     body = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>\n"
-        for name, value in settings
+        for name, value in _flat(settings)
     )
     return f'<table class="settings"><tbody>{body}</tbody></table>'
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def results_table(
+    head: Iterable[str], lines: Iterable[Sequence[str]], hints: Iterable[str] = ()
+) -> str:
+    """A table of results.
+
+    Args:
+        head: titles of the columns.
+        lines: texts of each row, the first of which names it.
+        hints: what the page says of a row under the mouse; none by default.
+    """
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    body = ""
+    for (name, *cells), hint in zip(lines, itertools.chain(hints, itertools.repeat(""))):  # noqa: B905
+        said = f' title="{escape(hint)}"' if hint else ""
+        texts = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        body += f"<tr{said}><th>{escape(name)}</th>{texts}</tr>\n"
+    return (
+        f'<div class="scroll"><table class="results"><thead><tr>{titles}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def picture(

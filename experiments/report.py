@@ -83,8 +83,8 @@ def write_report(
             figure = draw_weights(history, primitives[kind], inputs=first_node(kind))
             body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     if config:
-        body.append(f"<h2>Configuration</h2>{settings_table(_flat(config))}")
-    body.append(f"<h2>Environment</h2>{settings_table(environment().items())}")
+        body.append(f"<h2>Configuration</h2>{settings_table(config)}")
+    body.append(f"<h2>Environment</h2>{settings_table(environment())}")
     path = folder / "report.html"
     write_page(path, title, body)
     return path
@@ -144,16 +144,6 @@ def _results_table(results: Sequence[Mapping[str, Any]], measure: str) -> str:
         '<div class="scroll"><table class="results">'
         f"<thead><tr><th>network</th>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    settings: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            settings += _flat(value, f"{prefix}{key}.")
-        else:
-            settings.append((f"{prefix}{key}", value))
-    return settings
 
 
 def _value(key: str, value: Any) -> str:

@@ -82,7 +82,12 @@ def create_run(options: Options, genotype: Genotype, dataset: data.Dataset | dat
 
 
 def trained(
-    options: Options, genotype: Genotype, dataset: data.Dataset, name: str
+    options: Options,
+    genotype: Genotype,
+    dataset: data.Dataset,
+    name: str,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """A training that is part of a larger run: begun, or gone on with, in the folder of its
     options. Returns the row of ``train_in`` under "name"."""
@@ -90,7 +95,7 @@ def trained(
         run = Run.open(options.folder, "train")
     else:
         run = create_run(options, genotype, dataset)
-    return {"name": name, **train_in(run, options, genotype, dataset, name)}
+    return {"name": name, **train_in(run, options, genotype, dataset, name, progress=progress)}
 
 
 def train_in(
@@ -99,6 +104,8 @@ def train_in(
     genotype: Genotype,
     dataset: data.Dataset | data.Stream,
     description: str = "train",
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Trains in a run folder, from its last checkpoint if there is one, and writes its report, if
     this is the first process.
@@ -113,6 +120,7 @@ def train_in(
         jax.random.key(options.seed),
         folder=run,
         description=description,
+        progress=progress,
     )
     row = {
         "test_accuracy": result.history[-1]["test_accuracy"],

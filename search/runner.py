@@ -148,7 +148,6 @@ def _run(
     search = build(
         space,
         config,
-        key,
         count=train.shape[-1],
         image_shape=images.shape[1:],
         num_classes=int(labels.max()) + 1,
@@ -198,7 +197,7 @@ def _run(
         on_epoch(row)
 
     state = fit(
-        search.init,
+        functools.partial(search.init, key),
         lambda state, steps: search.advance(replicate(state, mesh), data, steps),
         epochs=config.epochs,
         steps_per_epoch=search.steps_per_epoch,

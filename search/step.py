@@ -33,6 +33,9 @@ class SearchState(NamedTuple):
     has a leading axis [S]."""
 
     step: jax.Array
+    key: jax.Array
+    """The data of the key of the whole search; every use folds a name and a step into it. Here, so
+    that one compiled program serves all seeds."""
     weights: Any
     alphas: Alphas
     weight_optimizer: optax.OptState
@@ -53,8 +56,9 @@ class Images(NamedTuple):
 class Search(NamedTuple):
     """The compiled parts of a search, made by ``build``."""
 
-    init: Callable[[], SearchState]
-    """A fresh state."""
+    init: Callable[[jax.Array], SearchState]
+    """A fresh state from a key, or from S keys the state of S searches at once, which all that
+    follows then takes in one program."""
     update: Callable[[SearchState, Batch, Batch], SearchState]
     """One step on a training and a validation batch."""
     advance: Callable[[SearchState, Images, int], SearchState]
@@ -74,7 +78,6 @@ class Search(NamedTuple):
 def build(
     space: Space,
     config: Config,
-    key: jax.Array,
     *,
     count: int,
     image_shape: tuple[int, int, int],
@@ -88,8 +91,6 @@ def build(
 
     Args:
         space, config: what to search and how.
-        key: of the whole search; every use folds a name and a step into it. An array of S keys is
-            S searches at once, in one program.
         count: images in the half that the weights learn from.
         image_shape: (height, width, channels).
         num_classes: number of classes.
@@ -136,20 +137,21 @@ def build(
     )
 
     # What of a state and of the images differs among searches.
-    each = SearchState._make((None, 0, 0, 0, 0, 0))
+    each = SearchState._make((None, 0, 0, 0, 0, 0, 0))
     halves = Images._make((None, None, 0, 0))
 
     def over_searches(function: Callable[..., Any], axes: Any, results: Any) -> Callable[..., Any]:
-        mapped = jax.vmap(function, (0, *axes), results) if key.ndim else function
-        return lambda *arguments: mapped(key, *arguments)
+        mapped = jax.vmap(function, (each, *axes), results)
+        return lambda state, *more: (mapped if state.key.ndim > 1 else function)(state, *more)
 
-    def init(key: jax.Array) -> SearchState:
+    def init_one(key: jax.Array) -> SearchState:
         keys = Keys(key)
         network = make(rngs=nnx.Rngs(keys("weights")))
         weights = nnx.to_pure_dict(nnx.state(network))
         alphas = relaxation.init(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
+            jax.random.key_data(key),
             weights,
             alphas,
             weight_optimizer.init(weights),
@@ -157,14 +159,14 @@ def build(
             {name: jnp.zeros(()) for name in METRICS},
         )
 
-    def init_all() -> SearchState:
+    def init(key: jax.Array) -> SearchState:
         if not key.ndim:
-            return init(key)
-        states = [init(key[number]) for number in range(len(key))]
+            return init_one(key)
+        states = [init_one(key[number]) for number in range(len(key))]
         return jax.tree.map(lambda *a: jnp.stack(a), *states)._replace(step=states[0].step)
 
-    def update(key: jax.Array, state: SearchState, train: Batch, valid: Batch) -> SearchState:
-        keys, step, weights, alphas = Keys(key), state.step, state.weights, state.alphas
+    def update(state: SearchState, train: Batch, valid: Batch) -> SearchState:
+        keys, step, weights, alphas = Keys(state.key), state.step, state.weights, state.alphas
 
         def loss(weights: Any, alphas: Alphas, batch: Batch) -> tuple[jax.Array, jax.Array]:
             images, labels = batch
@@ -212,14 +214,14 @@ def build(
         sums = add_metrics(
             state.sums, dict(zip(METRICS, metrics, strict=True)), step % steps_per_epoch == 0
         )
-        return SearchState(step + 1, weights, alphas, weight_state, alpha_state, sums)
+        return SearchState(step + 1, state.key, weights, alphas, weight_state, alpha_state, sums)
 
     def batch(data: Images, rows: jax.Array, key: jax.Array) -> Batch:
         images = augment(key, data.images[rows], augmentation, mean, std)
         return shard_batch((images, data.labels[rows]), mesh)
 
-    def advance(key: jax.Array, state: SearchState, data: Images, steps: jax.Array) -> SearchState:
-        keys = Keys(key)
+    def advance(state: SearchState, data: Images, steps: jax.Array) -> SearchState:
+        keys = Keys(state.key)
         order = epoch_order(keys("order"), state.step // steps_per_epoch, data.train.size)
 
         def step_once(_: jax.Array, state: SearchState) -> SearchState:
@@ -228,7 +230,6 @@ def build(
             train = data.train[lax.dynamic_slice(order, (start,), (size,))]
             valid = data.valid[random_batch(keys("valid rows", step), data.valid.size, size)]
             return update(
-                key,
                 state,
                 batch(data, train, keys("train images", step)),
                 batch(data, valid, keys("valid images", step)),
@@ -236,11 +237,11 @@ def build(
 
         return lax.fori_loop(0, steps, step_once, state)
 
-    def mix(key: jax.Array, state: SearchState) -> Mix:
+    def mix(state: SearchState) -> Mix:
         return relaxation.decode(state.alphas)
 
-    def eigenvalue(key: jax.Array, state: SearchState, data: Images) -> jax.Array:
-        keys, step = Keys(key), state.step
+    def eigenvalue(state: SearchState, data: Images) -> jax.Array:
+        keys, step = Keys(state.key), state.step
         rows = random_batch(keys("watch rows", step), data.valid.size, config.batch_size)
         images, labels = batch(data, data.valid[rows], keys("watch images", step))
         network = nnx.merge(graph, state.weights)
@@ -251,10 +252,10 @@ def build(
 
         return watch.largest_eigenvalue(loss, state.alphas, keys("watch", step))
 
-    def valid_accuracy(key: jax.Array, state: SearchState, data: Images, mix: Mix) -> jax.Array:
+    def valid_accuracy(state: SearchState, data: Images, mix: Mix) -> jax.Array:
         batches = data.valid.size // config.batch_size
         rows = data.valid[: batches * config.batch_size].reshape(batches, -1)
-        noise = Keys(key)("watch network", state.step)
+        noise = Keys(state.key)("watch network", state.step)
 
         def share(rows: jax.Array) -> jax.Array:
             images, labels = shard_batch(
@@ -265,12 +266,12 @@ def build(
         return lax.map(share, rows).mean()
 
     return Search(
-        init_all,
-        jax.jit(over_searches(update, (each, 0, 0), each)),
-        jax.jit(over_searches(advance, (each, halves, None), each), donate_argnums=0),
-        jax.jit(over_searches(mix, (each,), 0)),
-        jax.jit(over_searches(eigenvalue, (each, halves), 0)),
-        jax.jit(over_searches(valid_accuracy, (each, halves, 0), 0)),
+        init,
+        jax.jit(over_searches(update, (0, 0), each)),
+        jax.jit(over_searches(advance, (halves, None), each), donate_argnums=0),
+        jax.jit(over_searches(mix, (), 0)),
+        jax.jit(over_searches(eigenvalue, (halves,), 0)),
+        jax.jit(over_searches(valid_accuracy, (halves, 0), 0)),
         schedule,
         steps_per_epoch,
     )

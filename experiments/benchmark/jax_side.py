@@ -140,10 +140,12 @@ def search(
     if side == "first order":
         gradient = "first_order"
     config = Config(channels=channels, layers=layers, batch_size=batch, gradient=gradient)
-    built = step.build(darts(), config, jax.random.key(0), count=count, **_data_set(image))
+    built = step.build(darts(), config, count=count, **_data_set(image))
     images, labels = _images(2 * count, image)
     data = step.Images(images, labels, jnp.arange(count), count + jnp.arange(count))
-    return Program(built.advance, built.init(), (data,), carried=True, counted=True)
+    return Program(
+        built.advance, built.init(jax.random.key(0)), (data,), carried=True, counted=True
+    )
 
 
 def train(*, side: str, channels: int, layers: int, image: int, batch: int) -> Program:
@@ -158,12 +160,12 @@ def train(*, side: str, channels: int, layers: int, image: int, batch: int) -> P
         cutout=0,
     )
     genotype = published["DARTS_V2"]
-    built = classification.build(
-        genotype, config, jax.random.key(0), count=count, **_data_set(image)
-    )
+    built = classification.build(genotype, config, count=count, **_data_set(image))
     images, labels = _images(count, image)
     data = Split(images, labels)  # type: ignore[arg-type]
-    return Program(built.advance, built.init(), (data,), carried=True, counted=True)
+    return Program(
+        built.advance, built.init(jax.random.key(0)), (data,), carried=True, counted=True
+    )
 
 
 def recurrent_search(*, side: str, units: int, batch: int, steps: int, vocabulary: int) -> Program:
@@ -172,8 +174,10 @@ def recurrent_search(*, side: str, units: int, batch: int, steps: int, vocabular
     words = random.integers(0, vocabulary, batch * (_BATCHES * steps + 1), np.int32)
     corpus = recurrent.Corpus("random", tuple(map(str, range(vocabulary))), words, words, words)
     config = recurrent.SearchConfig(units=units, batch_size=batch, bptt=steps)
-    built = recurrent_step.build(recurrent.recurrent(), config, jax.random.key(0), corpus)
-    return Program(built.advance, built.init(), (built.texts,), carried=True, counted=True)
+    built = recurrent_step.build(recurrent.recurrent(), config, corpus)
+    return Program(
+        built.advance, built.init(jax.random.key(0)), (built.texts,), carried=True, counted=True
+    )
 
 
 def _resnet(depths: list[int], classes: int, image: int, batch: int) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ machine, as in arXiv:1605.07678. Writes a table (Markdown, CSV) and a page with 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from tqdm import tqdm
 
@@ -104,10 +103,10 @@ def _note(row: table.Row) -> str:
     return "\n".join([row["model"], *facts, f"source: {row['source']}"])
 
 
-def _environments(rows: Sequence[table.Row]) -> list[tuple[str, Any]]:
+def _environments(rows: Sequence[table.Row]) -> dict[str, str]:
     """Of the rows, which may have been measured in several: each value that there is."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         for name, value in row["on"].items():
             found.setdefault(name, {})[value] = None
-    return [(name, ", ".join(values)) for name, values in found.items() if name != "written"]
+    return {name: ", ".join(values) for name, values in found.items() if name != "written"}

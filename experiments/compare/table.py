@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
+
+from experiments.page import results_table
 
 Row = Mapping[str, Any]
 
@@ -89,12 +90,4 @@ def comma_separated(rows: Sequence[Row]) -> str:
 def html(rows: Sequence[Row]) -> str:
     """The table for a page."""
     head, *body = _lines(rows)
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    lines = ""
-    for (name, *cells), row in zip(body, rows, strict=True):
-        texts = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        lines += f'<tr title="{escape(row["source"])}"><th>{escape(name)}</th>{texts}</tr>\n'
-    return (
-        f'<div class="scroll"><table class="results"><thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+    return results_table(head, body, [row["source"] for row in rows])

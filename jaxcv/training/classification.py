@@ -94,6 +94,9 @@ class TrainState(NamedTuple):
     """All that a training carries from step to step."""
 
     step: jax.Array
+    key: jax.Array
+    """The data of the key of the whole training; every use folds a name and a step into it. Here,
+    so that one compiled program serves all seeds."""
     weights: Any
     statistics: Any
     optimizer: optax.OptState
@@ -103,8 +106,8 @@ class TrainState(NamedTuple):
 class Training(NamedTuple):
     """The compiled parts of a training, made by ``build``."""
 
-    init: Callable[[], TrainState]
-    """A fresh state."""
+    init: Callable[[jax.Array], TrainState]
+    """A fresh state from a key."""
     update: Callable[[TrainState, Batch], TrainState]
     """One step on a batch."""
     advance: Callable[[TrainState, Split, int], TrainState]
@@ -141,7 +144,6 @@ def network(
 def build(
     genotype: Genotype,
     config: Config,
-    key: jax.Array,
     *,
     count: int,
     image_shape: tuple[int, int, int],
@@ -155,7 +157,6 @@ def build(
 
     Args:
         genotype, config: what to train and how.
-        key: of the whole training; every use folds a name and a step into it.
         count: number of training images.
         image_shape: (height, width, channels).
         num_classes: number of classes.
@@ -180,7 +181,6 @@ def build(
         network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    keys = Keys(key)
     if config.learning_rate_decay:
         schedule = exponential_by_epoch(
             config.learning_rate, config.learning_rate_decay, steps_per_epoch
@@ -195,12 +195,13 @@ def build(
         optax.sgd(schedule, momentum=config.momentum),
     )
 
-    def init() -> TrainState:
-        fresh = make(rngs=nnx.Rngs(keys("weights")))
+    def init(key: jax.Array) -> TrainState:
+        fresh = make(rngs=nnx.Rngs(Keys(key)("weights")))
         weights = nnx.to_pure_dict(nnx.state(fresh, nnx.Param))
         statistics = nnx.to_pure_dict(nnx.state(fresh, nnx.BatchStat))
         return TrainState(
             jnp.zeros((), jnp.int32),
+            jax.random.key_data(key),
             weights,
             statistics,
             optimizer.init(weights),
@@ -208,7 +209,7 @@ def build(
         )
 
     def update(state: TrainState, batch: Batch) -> TrainState:
-        step = state.step
+        keys, step = Keys(state.key), state.step
         images, labels = batch
 
         def loss(weights: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
@@ -229,14 +230,16 @@ def build(
         weights = optax.apply_updates(state.weights, change)
         metrics = dict(zip(METRICS, (total, share), strict=True))
         sums = add_metrics(state.sums, metrics, step % steps_per_epoch == 0)
-        return TrainState(step + 1, weights, statistics, optimizer_state, sums)
+        return TrainState(step + 1, state.key, weights, statistics, optimizer_state, sums)
 
     def augmented_update(state: TrainState, batch: Split) -> TrainState:
-        images = augment(keys("images", state.step), batch.images, augmentation, mean, std)
+        key = Keys(state.key)("images", state.step)
+        images = augment(key, batch.images, augmentation, mean, std)
         return update(state, shard_batch((images, batch.labels), mesh))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, data: Split, steps: jax.Array) -> TrainState:
+        keys = Keys(state.key)
         order = epoch_order(keys("order"), state.step // steps_per_epoch, count)
 
         def step_once(_: jax.Array, state: TrainState) -> TrainState:

@@ -1,5 +1,6 @@
 """Training the network of a genotype as one call, and what it leaves in a run folder."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -69,9 +70,9 @@ def run(
     """
     key = jax.random.key(0) if key is None else key
     mesh = data_mesh(config.batch_size)
-    training = _build(genotype, config, _described(dataset, config), key, mesh)
+    training = _build(genotype, config, _described(dataset, config), mesh)
     if isinstance(dataset, Stream):
-        feed = _streamed(training, dataset, config, key, mesh)
+        feed = _streamed(training, dataset, config, mesh)
     else:
         feed = _resident(training, dataset, config, mesh)
     history: list[dict[str, Any]] = []
@@ -88,7 +89,7 @@ def run(
             return row
 
         state = fit(
-            training.init,
+            functools.partial(training.init, key),
             advance,
             epochs=config.epochs,
             steps_per_epoch=training.steps_per_epoch,
@@ -121,13 +122,12 @@ def _resident(
 
 @contextmanager
 def _streamed(
-    training: Training, dataset: Stream, config: Config, key: jax.Array, mesh: Mesh | None
+    training: Training, dataset: Stream, config: Config, mesh: Mesh | None
 ) -> Iterator[tuple[Advance, Evaluate]]:
     """Steps and evaluation on batches that are read as they are needed.
 
     Nothing here waits for a step, so the next batch is read and sent while one is computed.
     """
-    seed = int(jax.random.bits(Keys(key)("stream")))
     arguments: dict[str, Any] = {
         "size": config.batch_size,
         "image_size": config.image_size,
@@ -138,6 +138,7 @@ def _streamed(
     def advance(state: TrainState, steps: int) -> TrainState:
         nonlocal batches
         if batches is None:
+            seed = int(jax.random.bits(Keys(state.key)("stream")))
             start = int(state.step)
             batches = training_batches(dataset.train, seed=seed, start=start, **arguments)
             state = replicate(state, mesh)
@@ -202,7 +203,8 @@ def load(folder: Path | str) -> CellNetwork:
             f"folder={str(folder)!r} has a config.json that does not describe a training; allowed "
             "is what create_run of this version writes"
         ) from None
-    found = checkpoint.restore_latest(run.path / "checkpoints", jax.eval_shape(training.init))
+    like = jax.eval_shape(training.init, jax.random.key(0))
+    found = checkpoint.restore_latest(run.path / "checkpoints", like)
     if found is None:
         raise ValueError(
             f"folder={str(folder)!r} has no undamaged checkpoint; allowed is a run that has one"
@@ -234,13 +236,11 @@ def _build(
     genotype: Genotype,
     config: Config,
     dataset: dict[str, Any],
-    key: jax.Array | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Training:
     return build(
         genotype,
         config,
-        jax.random.key(0) if key is None else key,
         count=dataset["count"],
         image_shape=tuple(dataset["image_shape"]),
         num_classes=len(dataset["classes"]),

@@ -1,5 +1,6 @@
 """A whole recurrent search, and the training of a cell, as one call each."""
 
+import functools
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +71,7 @@ def run(
         FloatingPointError: for a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
-    search = step.build(space, config, jax.random.key(0) if key is None else key, corpus)
+    search = step.build(space, config, corpus)
     history: list[dict[str, Any]] = []
 
     def end_epoch(state: step.SearchState) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def run(
         }
 
     state = fit(
-        search.init,
+        functools.partial(search.init, jax.random.key(0) if key is None else key),
         lambda state, steps: search.advance(state, search.texts, steps),
         epochs=config.epochs,
         steps_per_epoch=search.steps_per_epoch,
@@ -134,7 +135,6 @@ def train(
     built = training.build(
         genotype,
         config,
-        jax.random.key(0) if key is None else key,
         vocabulary=len(corpus.vocabulary),
         words=corpus.train,
     )
@@ -163,7 +163,7 @@ def train(
         return row | {"averaged": int(state.averaged)}
 
     state = fit(
-        built.init,
+        functools.partial(built.init, jax.random.key(0) if key is None else key),
         advance,
         epochs=config.epochs,
         steps_per_epoch=built.steps_per_epoch,
@@ -219,12 +219,12 @@ def load(folder: Path | str) -> tuple[LanguageModel, tuple[str, ...]]:
     built = training.build(
         genotype,
         config,
-        jax.random.key(0),
         vocabulary=len(vocabulary),
         # The text that it learnt from is not asked for, as it says nothing about the weights' form.
         words=np.zeros(2 * config.batch_size, np.int32),
     )
-    found = checkpoint.restore_latest(run.path / "checkpoints", jax.eval_shape(built.init))
+    like = jax.eval_shape(built.init, jax.random.key(0))
+    found = checkpoint.restore_latest(run.path / "checkpoints", like)
     if found is None:
         raise ValueError(
             f"folder={str(folder)!r} has no undamaged checkpoint; allowed is a run that has one"

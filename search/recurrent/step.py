@@ -75,6 +75,8 @@ class SearchState(NamedTuple):
     """All that a search carries from step to step."""
 
     step: jax.Array
+    key: jax.Array
+    """The data of the key of the whole search; every use folds a name and a step into it."""
     weights: Any
     alphas: Alphas
     alpha_optimizer: optax.OptState
@@ -93,8 +95,8 @@ class Texts(NamedTuple):
 class Search(NamedTuple):
     """The compiled parts of a search, made by ``build``."""
 
-    init: Callable[[], SearchState]
-    """A fresh state."""
+    init: Callable[[jax.Array], SearchState]
+    """A fresh state from a key."""
     update: Callable[[SearchState, Segment, Segment], SearchState]
     """One step on a training and a validation segment, without moving on in the texts."""
     advance: Callable[[SearchState, Texts, int], SearchState]
@@ -105,13 +107,12 @@ class Search(NamedTuple):
     steps_per_epoch: int
 
 
-def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Search:
+def build(space: Space, config: Config, corpus: Corpus) -> Search:
     """The functions of a search.
 
     Args:
         space: what to search, of ``recurrent``.
         config: how.
-        key: of the whole search; every use folds a name and a step into it.
         corpus: whose training part the weights learn from, and whose validation part the
             architecture weights.
 
@@ -132,17 +133,19 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
         return LanguageModel(cell, config.units, vocabulary, rngs=rngs)
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    keys, relax = Keys(key), softmax(space).relax
+    relax = softmax(space).relax
     alpha_optimizer = optax.chain(
         optax.add_decayed_weights(config.alpha_weight_decay),
         optax.adam(config.alpha_learning_rate),
     )
 
-    def init() -> SearchState:
+    def init(key: jax.Array) -> SearchState:
+        keys = Keys(key)
         weights = nnx.to_pure_dict(nnx.state(make(nnx.Rngs(keys("weights")))))
         alphas = space.init_alphas(keys("alphas"))
         return SearchState(
             jnp.zeros((), jnp.int32),
+            jax.random.key_data(key),
             weights,
             alphas,
             alpha_optimizer.init(alphas),
@@ -152,7 +155,7 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
         )
 
     def update(state: SearchState, train: Segment, valid: Segment) -> SearchState:
-        step, weights, alphas = state.step, state.weights, state.alphas
+        keys, step, weights, alphas = Keys(state.key), state.step, state.weights, state.alphas
 
         def found(weights: Any, alphas: Alphas, segment: Segment) -> Found:
             mix = relax(alphas, keys("mix", step), step)[RECURRENT]
@@ -182,6 +185,7 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
         )
         return SearchState(
             step + 1,
+            state.key,
             weights,
             alphas,
             alpha_state,
@@ -192,7 +196,7 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: SearchState, texts: Texts, steps: jax.Array) -> SearchState:
-        sizes = (vocabulary, config.batch_size, config.units)
+        keys, sizes = Keys(state.key), (vocabulary, config.batch_size, config.units)
 
         def step_once(_: jax.Array, state: SearchState) -> SearchState:
             step, limit = state.step, lengths.limit
@@ -220,6 +224,6 @@ def build(space: Space, config: Config, key: jax.Array, corpus: Corpus) -> Searc
 
     @jax.jit
     def mix(state: SearchState) -> Mix:
-        return relax(state.alphas, keys("mix", state.step), state.step)
+        return relax(state.alphas, Keys(state.key)("mix", state.step), state.step)
 
     return Search(init, jax.jit(update), advance, mix, texts, steps_per_epoch)

@@ -79,6 +79,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         step: steps taken.
+        key: the data of the key of the whole training; every use folds a name and a step into it.
         weights: that the steps move.
         average: of them since averaging began, until then the weights themselves.
         averaged: how many are in the average, 0 until then.
@@ -88,6 +89,7 @@ class TrainState(NamedTuple):
     """
 
     step: jax.Array
+    key: jax.Array
     weights: Any
     average: Any
     averaged: jax.Array
@@ -99,8 +101,8 @@ class TrainState(NamedTuple):
 class Training(NamedTuple):
     """The compiled parts of a training, made by ``build``."""
 
-    init: Callable[[], TrainState]
-    """A fresh state."""
+    init: Callable[[jax.Array], TrainState]
+    """A fresh state from a key."""
     update: Callable[[TrainState, Segment], TrainState]
     """One step on a segment, without moving on in the text."""
     advance: Callable[[TrainState, jax.Array, int], TrainState]
@@ -125,14 +127,11 @@ def network(genotype: Genotype, units: int, vocabulary: int, *, rngs: nnx.Rngs) 
     return LanguageModel(cell, units, vocabulary, rngs=rngs)
 
 
-def build(
-    genotype: Genotype, config: Config, key: jax.Array, *, vocabulary: int, words: np.ndarray
-) -> Training:
+def build(genotype: Genotype, config: Config, *, vocabulary: int, words: np.ndarray) -> Training:
     """The functions of a training.
 
     Args:
         genotype, config: what to train and how.
-        key: of the whole training; every use folds a name and a step into it.
         vocabulary: number of words.
         words: the text to learn from, as numbers [words].
 
@@ -144,12 +143,12 @@ def build(
     steps_per_epoch = segments_per_epoch(text, lengths)
     make = functools.partial(network, genotype, config.units, vocabulary)
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    keys = Keys(key)
 
-    def init() -> TrainState:
-        weights = nnx.to_pure_dict(nnx.state(make(rngs=nnx.Rngs(keys("weights")))))
+    def init(key: jax.Array) -> TrainState:
+        weights = nnx.to_pure_dict(nnx.state(make(rngs=nnx.Rngs(Keys(key)("weights")))))
         return TrainState(
             jnp.zeros((), jnp.int32),
+            jax.random.key_data(key),
             weights,
             # A copy, as both are given away to ``advance``.
             jax.tree.map(jnp.copy, weights),
@@ -180,7 +179,7 @@ def build(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, text: jax.Array, steps: jax.Array) -> TrainState:
-        sizes = (vocabulary, config.batch_size, config.units)
+        keys, sizes = Keys(state.key), (vocabulary, config.batch_size, config.units)
 
         def step_once(_: jax.Array, state: TrainState) -> TrainState:
             step, limit = state.step, lengths.limit

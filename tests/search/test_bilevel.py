@@ -291,11 +291,10 @@ def test_exact_needs_the_memory_of_two_gradients():
 # Within a search.
 
 
-def parts(key=None, **changes):
+def parts(**changes):
     return build(
         SPACE,
         search.Config(channels=2, layers=1, epochs=2, batch_size=8, **changes),
-        jax.random.key(0) if key is None else key,
         count=16,
         image_shape=(8, 8, 3),
         num_classes=4,
@@ -320,14 +319,13 @@ def test_searches_at_once_are_the_single_ones_and_are_traced_once(changes):
     )
     chex.clear_trace_counter()
     keys = jax.random.split(jax.random.key(3), 2)
-    together = parts(keys, **changes)
-    advance = jax.jit(chex.assert_max_traces(together.advance.__wrapped__, 1), donate_argnums=0)
+    step = parts(**changes)
+    advance = jax.jit(chex.assert_max_traces(step.advance.__wrapped__, 1), donate_argnums=0)
     halves = jnp.stack([data.train] * 2), jnp.stack([data.valid] * 2)
-    several = together.init()
+    several = step.init(keys)
     for steps in (1, 2):
         several = advance(several, data._replace(train=halves[0], valid=halves[1]), steps)
-    alone = parts(keys[1], **changes)
-    single = alone.advance(alone.init(), data, 3)
+    single = step.advance(step.init(keys[1]), data, 3)
     for a, b in zip(
         jax.tree.leaves((several.alphas, several.weights, several.sums)),
         jax.tree.leaves((single.alphas, single.weights, single.sums)),
@@ -343,7 +341,9 @@ def test_the_logged_loss_is_that_of_the_weights_ahead():
     losses = {}
     for gradient in ("first_order", "second_order", "unrolled"):
         step = parts(gradient=gradient)
-        losses[gradient] = float(step.update(step.init(), *batches).sums["valid_loss"])
+        losses[gradient] = float(
+            step.update(step.init(jax.random.key(0)), *batches).sums["valid_loss"]
+        )
     assert losses["second_order"] == pytest.approx(losses["unrolled"], rel=1e-5)
     assert losses["first_order"] != pytest.approx(losses["unrolled"], rel=1e-5)
 

@@ -22,7 +22,6 @@ def parts(config):
     return build(
         SPACE,
         config,
-        jax.random.key(0),
         count=8,
         image_shape=(8, 8, 3),
         num_classes=4,
@@ -46,7 +45,7 @@ def batches():
 
 def test_architecture_weights_rest_in_the_warm_up(batches):
     step = parts(replace(CONFIG, alpha_warmup=1))
-    start = state = step.init()
+    start = state = step.init(jax.random.key(0))
     for _ in range(2):  # the steps of an epoch
         state = step.update(state, *batches)
         chex.assert_trees_all_equal(state.alphas, start.alphas)
@@ -62,7 +61,7 @@ def test_architecture_weights_rest_in_the_warm_up(batches):
 def test_the_penalty_adds_to_the_architecture_gradient_alone(name, batches):
     """With so large a weight all else in the gradient counts for nothing."""
     step = parts(replace(CONFIG, relaxation=name, penalty_weight=1e7))
-    state = step.init()
+    state = step.init(jax.random.key(0))
     state = state._replace(alphas=jax.tree.map(lambda a: a + 0.3, state.alphas))
     after = step.update(state, *batches)
     found = optax.tree_utils.tree_get(after.alpha_optimizer, "mu")
@@ -77,7 +76,7 @@ def test_the_penalty_adds_to_the_architecture_gradient_alone(name, batches):
 def test_each_step_draws_anew_and_both_passes_of_it_the_same(batches):
     """Weights hardly move and the batch is the same, so that the loss shows what is drawn."""
     step = parts(replace(CONFIG, relaxation="gumbel", learning_rate=1e-9, alpha_learning_rate=1e-9))
-    state = step.init()
+    state = step.init(jax.random.key(0))
     losses = []
     for _ in range(6):
         state = step.update(state, batches[0], batches[0])

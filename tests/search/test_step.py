@@ -25,7 +25,6 @@ def parts(config=CONFIG):
     return build(
         search.darts(1),
         config,
-        jax.random.key(0),
         count=16,
         image_shape=(8, 8, 3),
         num_classes=4,
@@ -49,17 +48,17 @@ def images():
 def test_any_number_of_steps_is_traced_once_and_gives_the_same_bits(images):
     step = parts()
     advance = jax.jit(chex.assert_max_traces(step.advance.__wrapped__, 1), donate_argnums=0)
-    one = step.init()
+    one = step.init(jax.random.key(0))
     for _ in range(2):
         one = advance(one, images, 1)
-    both = advance(step.init(), images, 2)
+    both = advance(step.init(jax.random.key(0)), images, 2)
     chex.assert_trees_all_equal(one, both)
 
 
 def test_steps_move_no_data_from_or_to_the_host(images):
     step = parts()
-    state, count = step.init(), jnp.int32(2)
-    step.advance(step.init(), images, count)
+    state, count = step.init(jax.random.key(0)), jnp.int32(2)
+    step.advance(step.init(jax.random.key(0)), images, count)
     with jax.transfer_guard("disallow"):
         state = step.advance(state, images, count)
     assert int(state.step) == 2
@@ -67,7 +66,9 @@ def test_steps_move_no_data_from_or_to_the_host(images):
 
 def test_the_step_exports_for_every_platform(images):
     step = parts()
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (step.init(), images))
+    shapes = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (step.init(jax.random.key(0)), images)
+    )
     exported = export.export(step.advance, platforms=["cpu", "cuda", "tpu"])(
         *shapes, jax.ShapeDtypeStruct((), jnp.int32)
     )
@@ -76,7 +77,7 @@ def test_the_step_exports_for_every_platform(images):
 
 def test_sums_start_anew_with_each_epoch(images):
     step = parts()
-    state = step.advance(step.init(), images, 2)
+    state = step.advance(step.init(jax.random.key(0)), images, 2)
     total = float(state.sums["loss"])
     state = step.advance(state, images, 1)
     assert 0 < float(state.sums["loss"]) < total
@@ -100,21 +101,22 @@ PARALLEL = textwrap.dedent(
     labels = random.integers(0, 4, (2, 8))
 
     def closest(update, init, batches):
-        alone = update(init(), *batches)
+        key = jax.random.key(0)
+        alone = update(init(key), *batches)
         spread = [jax.jit(lambda batch: shard_batch(batch, mesh))(batch) for batch in batches]
         assert len(spread[0][0].sharding.device_set) == 4
-        together = update(replicate(init(), mesh), *spread)
+        together = update(replicate(init(key), mesh), *spread)
         for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
     config = search.Config(channels=2, layers=1, epochs=2, batch_size=8)
-    step = build(search.darts(1), config, jax.random.key(0), count=16, num_classes=4,
+    step = build(search.darts(1), config, count=16, num_classes=4,
                  image_shape=(8, 8, 3), augmentation=Augmentation(), mean=(0.5,) * 3,
                  std=(0.25,) * 3)
     closest(step.update, step.init, [(images[0], labels[0]), (images[1], labels[1])])
     config = classification.Config(channels=2, layers=1, epochs=2, batch_size=8,
                                    auxiliary_weight=0.0)
-    training = classification.build(published["DARTS_V2"], config, jax.random.key(0), count=16,
+    training = classification.build(published["DARTS_V2"], config, count=16,
         image_shape=(8, 8, 3), num_classes=4, augmentation=Augmentation(), mean=(0.5,) * 3,
         std=(0.25,) * 3)
     closest(training.update, training.init, [(images[0], labels[0])])

@@ -41,7 +41,6 @@ def build(gradient="first_order"):
     search = step.build(
         SPACE,
         dataclasses.replace(CONFIG, gradient=gradient),
-        jax.random.key(0),
         count=STEPS_PER_EPOCH * BATCH,
         num_classes=CLASSES,
         image_shape=(*SIZE, 3),
@@ -50,7 +49,7 @@ def build(gradient="first_order"):
         std=(0.25,) * 3,
     )
     batch = (jnp.zeros((BATCH, *SIZE, 3)), jnp.zeros((BATCH,), jnp.int32))
-    lowered = search.update.lower(jax.eval_shape(search.init), batch, batch)
+    lowered = search.update.lower(jax.eval_shape(search.init, jax.random.key(0)), batch, batch)
     return search._replace(update=lowered.compile(torch_weights.QUICK))
 
 
@@ -98,7 +97,8 @@ def compare(search, their_search, *, classifier_scale):
         lambda: SearchNetwork(SPACE, CONFIG.channels, CONFIG.layers, CLASSES, rngs=nnx.Rngs(0))
     )
     zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(search.init)
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(search.init, jax.random.key(0)),
     )
     state = zeros._replace(
         weights=torch_weights.tree(ours, network), alphas=jax.tree.map(jnp.asarray, alphas)

@@ -159,7 +159,6 @@ def test_the_eigenvalue_of_a_search_is_that_of_its_loss(images):
     step = build(
         search.darts(1),
         dataclasses.replace(CONFIG, dtype="float64"),
-        jax.random.key(0),
         count=16,
         image_shape=(8, 8, 3),
         num_classes=4,
@@ -170,7 +169,7 @@ def test_the_eigenvalue_of_a_search_is_that_of_its_loss(images):
     pictures, labels = images
     # All of the second half is one batch's images, so that their choice makes no difference.
     data = Images(jnp.asarray(pictures), jnp.asarray(labels), jnp.arange(16), jnp.arange(16, 24))
-    state = step.init()
+    state = step.init(jax.random.key(0))
     network = nnx.eval_shape(
         lambda: search.SearchNetwork(search.darts(1), 2, 1, 4, dtype=jnp.float64, rngs=nnx.Rngs(0))
     )

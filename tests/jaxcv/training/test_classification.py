@@ -34,7 +34,6 @@ def training(dataset):
     return classification.build(
         published["DARTS_V2"],
         CONFIG,
-        jax.random.key(0),
         count=19,
         image_shape=(8, 8, 3),
         num_classes=3,
@@ -47,17 +46,18 @@ def training(dataset):
 def test_any_number_of_steps_is_traced_once_and_gives_the_same_bits(training, dataset):
     data = jax.tree.map(jnp.asarray, dataset.train)
     advance = jax.jit(chex.assert_max_traces(training.advance.__wrapped__, 1), donate_argnums=0)
-    one = training.init()
+    one = training.init(jax.random.key(0))
     for _ in range(2):
         one = advance(one, data, 1)
-    both = advance(training.init(), data, 2)
+    both = advance(training.init(jax.random.key(0)), data, 2)
     chex.assert_trees_all_equal(one, both)
     assert training.steps_per_epoch == 2
 
 
 def test_the_step_exports_for_every_platform(training, dataset):
     shapes = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (training.init(), dataset.train)
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype),
+        (training.init(jax.random.key(0)), dataset.train),
     )
     exported = export.export(training.advance, platforms=["cpu", "cuda", "tpu"])(
         *shapes, jax.ShapeDtypeStruct((), jnp.int32)

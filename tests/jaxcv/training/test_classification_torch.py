@@ -48,7 +48,6 @@ def build():
     training = classification.build(
         GENOTYPE,
         CONFIG,
-        jax.random.key(0),
         count=STEPS_PER_EPOCH * BATCH,
         image_shape=(*SIZE, 3),
         num_classes=CLASSES,
@@ -56,7 +55,7 @@ def build():
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
     )
-    shapes = jax.eval_shape(training.init)
+    shapes = jax.eval_shape(training.init, jax.random.key(0))
     batch = (jnp.zeros((BATCH, *SIZE, 3)), jnp.zeros((BATCH,), jnp.int32))
     lowered = training.update.lower(shapes, batch)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

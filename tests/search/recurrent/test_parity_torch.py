@@ -133,7 +133,7 @@ def test_supernet(dropout):
 @pytest.mark.parametrize("gradient", ["first_order", "second_order"])
 def test_steps_of_the_search(gradient):
     config = step.Config(units=UNITS, batch_size=BATCH, bptt=8, gradient=gradient)
-    search = step.build(recurrent(3), config, jax.random.key(0), CORPUS)
+    search = step.build(recurrent(3), config, CORPUS)
     their_model = theirs(scale=10.0)
     random = np.random.default_rng(0)
     alphas = random.normal(size=(6, 5))
@@ -144,7 +144,8 @@ def test_steps_of_the_search(gradient):
         steps=8,
     )
     zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(search.init)
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(search.init, jax.random.key(0)),
     )
     state = zeros._replace(weights=tree(their_model), alphas={RECURRENT: jnp.asarray(alphas)})
     update = torch_weights.quick_jit(search.update.__wrapped__)
@@ -169,11 +170,12 @@ def test_steps_of_the_search(gradient):
 def test_steps_of_training():
     genotype = published_recurrent["DARTS_V2"]
     config = training.Config(units=UNITS, batch_size=BATCH, bptt=8)
-    built = training.build(
-        genotype, config, jax.random.key(0), vocabulary=VOCABULARY, words=CORPUS.train
-    )
+    built = training.build(genotype, config, vocabulary=VOCABULARY, words=CORPUS.train)
     their_model = theirs(edges_of(genotype), scale=10.0)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(built.init))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(built.init, jax.random.key(0)),
+    )
     state = zeros._replace(weights=tree(their_model), average=tree(their_model))
     update = torch_weights.quick_jit(built.update.__wrapped__)
     for number, (length, padding) in enumerate([(8, 1), (5, 4)]):

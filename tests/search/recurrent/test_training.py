@@ -148,8 +148,8 @@ def test_a_training_learns_averages_resumes_to_the_same_bits_and_loads(tmp_path)
 def test_a_validation_loss_that_rises_begins_the_averaging():
     words = corpus().train
     config = dataclasses.replace(TRAIN, patience=1, epochs=4)
-    built = training.build(V1, config, jax.random.key(0), vocabulary=6, words=words)
-    state, averaged = built.init(), []
+    built = training.build(V1, config, vocabulary=6, words=words)
+    state, averaged = built.init(jax.random.key(0)), []
     for epoch, loss in enumerate([1.0, 3.0, 2.0, 9.0], 1):
         state = state._replace(step=jnp.int32(epoch * built.steps_per_epoch))
         state = built.record(state, jnp.float32(loss))

@@ -1,0 +1,191 @@
+"""One job of a comparison: a method, a seed, a cell, and how good its network is."""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import search
+from experiments import train
+from experiments.compare_search.methods import METHODS
+from experiments.environment import environment
+from jaxcv import data
+from jaxcv.functional._arguments import positive
+from jaxcv.genotype import Genotype
+from jaxcv.training import classification
+from jaxcv.training.run import Run, write_atomically
+from search import Config
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare, on what, and at what cost."""
+
+    data: str = "digits"
+    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
+    data_dir: str | None = None
+    """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    folder: str = "runs/compare_search"
+    """Where the run goes: a folder for each job, the table, its picture."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """What to compare."""
+    seeds: int = 3
+    """Searches by each method, each with a training of what it found."""
+    seed: int = 0
+    """The first seed."""
+    space: str = "darts"
+    """What to search, of methods that leave the choice: darts, or one of s1 to s4."""
+    jobs: int = 1
+    """Jobs at a time, each in a process of its own; they share the device."""
+    search: Config = field(default_factory=Config)
+    """What all methods share; each changes only what makes it that method."""
+    train: classification.Config = field(default_factory=classification.Config)
+    """Of every network that is found."""
+
+    def __post_init__(self) -> None:
+        positive(seeds=self.seeds, jobs=self.jobs)
+        search.create_space(self.space)
+        for name in self.methods:
+            if name not in METHODS:
+                raise ValueError(f"methods has {name!r}; allowed are {', '.join(METHODS)}")
+        if not self.methods:
+            raise ValueError(f"methods is empty; allowed are {', '.join(METHODS)}")
+
+
+Job = tuple[str, int]
+"""A method, and a seed."""
+
+
+def jobs_of(options: Options) -> list[Job]:
+    """All jobs, seed by seed, so that every method is seen early."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    return [(name, seed) for seed in seeds for name in options.methods]
+
+
+def results(folder: Path, options: Options) -> Iterator[dict[str, Any]]:
+    """The rows of all jobs as they end, those first that had ended before.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; jobs keep what they have come to.
+    """
+    missing = []
+    for job in jobs_of(options):
+        path = _folder(folder, job) / "result.json"
+        if path.exists():
+            yield json.loads(path.read_text())
+        else:
+            missing.append(job)
+    if options.jobs == 1:
+        dataset = data.load(options.data, options.data_dir) if missing else None
+        for job in missing:
+            assert dataset is not None
+            yield do(folder, options, job, dataset)
+        return
+    with _workers(options.jobs) as pool:
+        begun = [pool.submit(do, folder, options, job, progress=False) for job in missing]
+        for done in as_completed(begun):
+            yield done.result()
+
+
+@contextmanager
+def _workers(number: int) -> Iterator[ProcessPoolExecutor]:
+    # JAX has threads, which a fork would not survive. Processes share a GPU only if none takes it
+    # all.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    cache = jax.config.jax_compilation_cache_dir
+    if cache:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def do(
+    folder: Path,
+    options: Options,
+    job: Job,
+    dataset: data.Dataset | None = None,
+    *,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Searches, or goes on with it, trains what was found, and writes the row of the job."""
+    dataset = dataset or data.load(options.data, options.data_dir)
+    name, seed = job
+    own = _folder(folder, job)
+    own.mkdir(parents=True, exist_ok=True)
+    genotype, found = _search(own, options, job, dataset, progress)
+    trained = train.trained(
+        train.Options(
+            genotype=str(own / "train" / "genotype.json"),
+            data=options.data,
+            data_dir=options.data_dir,
+            folder=str(own / "train"),
+            seed=seed,
+            train=options.train,
+        ),
+        genotype,
+        dataset,
+        f"{name} {seed} train",
+        progress=progress,
+    )
+    row = {
+        "method": name,
+        "seed": seed,
+        "test_error": 1 - trained["test_accuracy"],
+        "parameters": trained["parameters"],
+        "train_seconds": trained["seconds"],
+        **found,
+        "environment": environment(),
+    }
+    write_atomically(own / "genotype.json", genotype.to_json())
+    write_atomically(own / "result.json", json.dumps(row, indent=1) + "\n")
+    return row
+
+
+def _folder(folder: Path, job: Job) -> Path:
+    return folder / f"{job[0]}_{job[1]}"
+
+
+def _search(
+    own: Path, options: Options, job: Job, dataset: data.Dataset, progress: bool
+) -> tuple[Genotype, dict[str, Any]]:
+    """The cell that a method finds, and figures of its search."""
+    name, seed = job
+    method, key = METHODS[name], jax.random.key(seed)
+    space = search.create_space(options.space if method.space == "darts" else method.space)
+    if method.kind == "random":
+        return search.random_genotype(space, key), {"search_seconds": 0.0}
+    begun = (own / "search" / "config.json").exists()
+    run = Run.open(own / "search", "search") if begun else Run.create(own / "search", "search", {})
+    arguments = (space, *dataset.train, method.change(options.search), key)
+    settings: dict[str, Any] = {
+        "augmentation": dataset.augmentation,
+        "statistics": (dataset.mean, dataset.std),
+        "folder": run,
+        "progress": progress,
+    }
+    stages = method.stages(options.search)
+    if stages.layers:
+        found = search.run_stages(*arguments, stages, **settings)
+    else:
+        found = search.run(*arguments, **settings)
+    last = found.history[-1]
+    kept = ("valid_accuracy", "skip_connections", "discretized_accuracy", "entropy")
+    figures = {key: last[key] for key in kept if key in last}
+    eigenvalues = [row["eigenvalue"] for row in found.history if "eigenvalue" in row]
+    if eigenvalues:
+        figures["eigenvalues"] = np.round(eigenvalues, 6).tolist()
+    return found.genotype, {
+        "search_seconds": sum(row["seconds"] for row in found.history),
+        **figures,
+    }

@@ -1,0 +1,92 @@
+"""The table of a comparison, in the columns of the papers' Table 1 (arXiv:1806.09055)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.compare_search.methods import METHODS
+
+Row = Mapping[str, Any]
+
+
+class Summary(NamedTuple):
+    """What the seeds of a method gave; deviations are those of a sample.
+
+    Attributes:
+        title, kind: of the method.
+        errors: of the seeds, on the test images, a fraction.
+        parameters: their mean.
+        seconds: mean search time.
+        skips: mean skip connections in the normal cell, where a search counted them.
+    """
+
+    title: str
+    kind: str
+    errors: tuple[float, ...]
+    parameters: float
+    seconds: float
+    skips: float | None
+
+    @property
+    def mean(self) -> float:
+        """Of the errors."""
+        return float(np.mean(self.errors))
+
+    @property
+    def deviation(self) -> float:
+        """Of the errors; 0 for one."""
+        return float(np.std(self.errors, ddof=1)) if len(self.errors) > 1 else 0.0
+
+
+def summaries(rows: Iterable[Row]) -> list[Summary]:
+    """One for each method of the rows, in the order of ``METHODS``."""
+    by_method: dict[str, list[Row]] = {name: [] for name in METHODS}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        by_method[row["method"]].append(row)
+    found = []
+    for name, own in by_method.items():
+        if not own:
+            continue
+        skips = [row["skip_connections"] for row in own if "skip_connections" in row]
+        found.append(
+            Summary(
+                METHODS[name].title,
+                METHODS[name].kind,
+                tuple(row["test_error"] for row in own),
+                float(np.mean([row["parameters"] for row in own])),
+                float(np.mean([row["search_seconds"] for row in own])),
+                float(np.mean(skips)) if skips else None,
+            )
+        )
+    return found
+
+
+HEAD = (
+    "architecture",
+    "test error (%)",
+    "seeds",
+    "params (K)",
+    "search cost (s)",
+    "skip connections",
+    "search method",
+)
+
+
+def cells(found: Summary) -> tuple[str, ...]:
+    """A row of the table as text."""
+    return (
+        found.title,
+        f"{100 * found.mean:.2f} ± {100 * found.deviation:.2f}",
+        str(len(found.errors)),
+        f"{found.parameters / 1e3:,.0f}",
+        f"{found.seconds:,.0f}" if found.seconds else "–",
+        "–" if found.skips is None else f"{found.skips:.1f}",
+        found.kind,
+    )
+
+
+def markdown(found: Sequence[Summary]) -> str:
+    lines = [" | ".join(HEAD), " | ".join(["---", *["---:"] * (len(HEAD) - 2), "---"])]
+    lines += [" | ".join(cells(summary)) for summary in found]
+    return "".join(f"| {line} |\n" for line in lines)
