@@ -56,7 +56,8 @@ def steps(folder: Path) -> list[int]:
 def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
     """The newest checkpoint that is undamaged, and its step; None if there is none.
 
-    A damaged one is reported as a warning.
+    A damaged one is reported as a warning. Of several processes all call it, as orbax numbers its
+    work and must have the same number in all of them when they save.
 
     Args:
         folder: the checkpoints' folder of a run.
@@ -79,8 +80,9 @@ def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
 
 def clear_after(folder: Path, step: int | None) -> None:
     """Removes what is not a whole checkpoint of at most ``step`` (None: everything): damaged ones,
-    and what a killed process left half-written. For the one run that writes there."""
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    and what a killed process left half-written. For the one run that writes there, of whose
+    processes the first one does it."""
+    for entry in folder.iterdir() if folder.is_dir() and jax.process_index() == 0 else ():
         if step is None or not entry.name.isdecimal() or int(entry.name) > step:
             shutil.rmtree(entry, ignore_errors=True)
 

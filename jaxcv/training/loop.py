@@ -83,16 +83,13 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     folder = None if run is None else run.path / "checkpoints"
-    found, first = None, jax.process_index() == 0
-    if folder is not None and first:
-        found = checkpoint.restore_latest(folder, jax.eval_shape(init))
+    found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
     state = of_first_process(init() if found is None else found[1])
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None and folder is not None:
         run.begin()
         run.rewind(step)
-        if first:
-            checkpoint.clear_after(folder, None if found is None else step)
+        checkpoint.clear_after(folder, None if found is None else step)
 
     rows = [] if run is None else list(run.rows)
 
@@ -115,7 +112,7 @@ def fit(
         initial=step,
         desc=description,
         unit="step",
-        disable=not (progress and first),
+        disable=not progress or jax.process_index() > 0,
         dynamic_ncols=True,
         file=sys.stderr,
     )

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def test_metrics_after_a_step_are_forgotten(tmp_path):
         run.log({"step": step})
     run.rewind(2)
     assert Run.open(tmp_path, "search").rows == [{"step": 1}, {"step": 2}]
+
+
+def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    run = Run.create(tmp_path / "run", "train", {"a": 1}, {"genotype.json": "{}"})
+    run.begin()
+    run.log({"step": 1})
+    run.log({"step": 2})
+    run.rewind(1)
+    assert run.rows == [{"step": 1}] and run.config["a"] == 1
+    assert not list(tmp_path.iterdir())
 
 
 STATE = {"a": (jnp.arange(3.0), jnp.int32(7)), "b": jnp.eye(2), "c": jnp.bfloat16(1.5)}
@@ -115,8 +127,6 @@ def test_schedules_are_constant_within_an_epoch():
 
 
 def test_keys_differ_by_name_and_step():
-    import jax
-
     keys = Keys(jax.random.key(0))
     drawn = [jax.random.key_data(k).tolist() for k in (keys("a"), keys("b"), keys("a", 1))]
     assert len({tuple(each) for each in drawn}) == 3

@@ -21,6 +21,7 @@ from small_data import write_folder
 
 import jaxcv
 from experiments import evaluate
+from experiments import train as command
 from jaxcv import data
 from jaxcv.genotype import Genotype
 from jaxcv.training import checkpoint, classification, train
@@ -54,14 +55,15 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "pets")
 
 
-def trained(folder, path, config=CONFIG):
+def trained(folder, path):
     """A run in a new folder, or what is left of one."""
     dataset = data.stream(str(folder))
     if (path / "config.json").exists():
         run = Run.open(path, "train")
     else:
-        run = train.create_run(path, GENOTYPE, dataset, config)
-    return train.run(GENOTYPE, dataset, config, folder=run, progress=False)
+        options = command.Options(data=str(folder), folder=str(path), train=CONFIG)
+        run = command.create_run(options, GENOTYPE, dataset)
+    return train.run(GENOTYPE, dataset, CONFIG, folder=run, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -84,27 +86,36 @@ class StoppedError(Exception):
     pass
 
 
+def stop_after(steps, folder, path, monkeypatch):
+    """A run that fails after so many steps, with a checkpoint of the last."""
+
+    def batches(*args, **settings):
+        yield from itertools.islice(data.training_batches(*args, **settings), steps)
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "training_batches", batches)
+        patch.setattr("jaxcv.training.loop._CHUNK_SECONDS", 0.0)
+        patch.setattr("jaxcv.training.loop._CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(StoppedError):
+            trained(folder, path)
+    assert checkpoint.steps(path / "checkpoints") == [steps - 1, steps]
+
+
+def same_run(path, expected, **tolerance):
+    chex.assert_trees_all_close(states(path), states(expected), **tolerance)
+    # A sum of losses is not the sum of two sums, so to the last bits.
+    for row, other in zip(metrics(path), metrics(expected), strict=True):
+        assert row == pytest.approx(other, rel=max(1e-6, tolerance["rtol"]))
+
+
 def test_a_stopped_run_goes_on_with_exactly_the_same_batches(
     folder, finished, tmp_path, monkeypatch
 ):
-    def batches(*args, **settings):
-        yield from itertools.islice(data.training_batches(*args, **settings), 3)
-        raise StoppedError
-
-    # In the middle of the second epoch, after a step whose state is kept.
-    monkeypatch.setattr(train, "training_batches", batches)
-    monkeypatch.setattr("jaxcv.training.loop._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("jaxcv.training.loop._CHECKPOINT_SECONDS", 0.0)
-    with pytest.raises(StoppedError):
-        trained(folder, tmp_path / "run")
-    monkeypatch.undo()
-    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [2, 3]
+    # In the middle of the second epoch.
+    stop_after(3, folder, tmp_path / "run", monkeypatch)
     trained(folder, tmp_path / "run")
-    path, _ = finished
-    chex.assert_trees_all_equal(states(tmp_path / "run"), states(path))
-    # A sum of losses is not the sum of two sums, so to the last bits.
-    for row, expected in zip(metrics(tmp_path / "run"), metrics(path), strict=True):
-        assert row == pytest.approx(expected, rel=1e-6)
+    same_run(tmp_path / "run", finished[0], rtol=0, atol=0)
 
 
 def test_it_is_evaluated_on_each_image_once_and_loads_back(folder, finished):
@@ -135,13 +146,13 @@ def free_port():
         return bound.getsockname()[1]
 
 
-def test_processes_and_their_devices_compute_what_one_does(folder, finished, tmp_path, free_port):
-    (tmp_path / "genotype.json").write_text(GENOTYPE.to_json())
-    flags = ["--preset", "imagenet", "--data", folder, "--folder", "run"]
-    flags += ["--genotype", "genotype.json", "--train.auxiliary-weight", 0]
-    for name in ("channels", "layers", "epochs", "batch_size", "image_size"):
-        flags += [f"--train.{name.replace('_', '-')}", getattr(CONFIG, name)]
-    flags += ["--coordinator", f"localhost:{free_port}", "--processes", 2]
+def test_processes_and_their_devices_compute_what_one_does(
+    folder, finished, tmp_path, monkeypatch, free_port
+):
+    """They go on with a run that one process began: two, with two devices each."""
+    stop_after(1, folder, tmp_path / "run", monkeypatch)
+    arguments = [sys.executable, "-m", "experiments.train", "--resume", "run"]
+    arguments += ["--coordinator", f"localhost:{free_port}", "--processes", "2"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -151,10 +162,7 @@ def test_processes_and_their_devices_compute_what_one_does(folder, finished, tmp
         processes = []
         for number in range(2):
             process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "experiments.train"),
-                    *(str(flag) for flag in [*flags, "--process-id", number]),
-                ],
+                [*arguments, "--process-id", str(number)],
                 cwd=tmp_path,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -169,11 +177,7 @@ def test_processes_and_their_devices_compute_what_one_does(folder, finished, tmp
     # Only the first one says anything, Gloo apart, which tells on both that they are connected.
     assert outputs[1][1] == ""
     assert all(line.startswith("[Gloo]") for line in outputs[1][0].splitlines())
-
-    path, _ = finished
-    chex.assert_trees_all_close(states(tmp_path / "run"), states(path), rtol=2e-4, atol=2e-5)
-    for row, expected in zip(metrics(tmp_path / "run"), metrics(path), strict=True):
-        assert row == pytest.approx(expected, rel=1e-4)
+    same_run(tmp_path / "run", finished[0], rtol=2e-4, atol=2e-5)
 
 
 def test_smoothed_labels():
