@@ -165,23 +165,21 @@ def joined(arguments: Sequence[str]) -> list[str]:
         ValueError: for one of them without the others, or a number that is none.
     """
     coordinator, rest = take(arguments, "--coordinator")
-    numbers = []
-    for flag in ("--processes", "--process-id"):
-        text, rest = take(rest, flag)
-        if text is not None and not text.isdecimal():
-            raise ValueError(f"{flag} {text}; allowed is a whole number")
-        numbers.append(None if text is None else int(text))
+    count, rest = take(rest, "--processes")
+    number, rest = take(rest, "--process-id")
+    texts = [text for text in (count, number) if text is not None]
     if coordinator is None or coordinator == "auto":
-        if numbers != [None, None]:
+        if texts:
             raise ValueError("--processes or --process-id; allowed beside --coordinator HOST:PORT")
         if coordinator is not None:
             jax.distributed.initialize()
-    elif None in numbers:
-        raise ValueError(
-            f"--coordinator {coordinator}; allowed beside --processes and --process-id"
-        )
+    elif len(texts) == 2 and all(text.isdecimal() for text in texts):
+        jax.distributed.initialize(coordinator, int(texts[0]), int(texts[1]))
     else:
-        jax.distributed.initialize(coordinator, *numbers)
+        raise ValueError(
+            f"--processes={count!r} and --process-id={number!r}; allowed are two whole numbers "
+            "beside --coordinator HOST:PORT"
+        )
     return rest
 
 

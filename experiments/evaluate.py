@@ -50,15 +50,15 @@ def command(arguments: Sequence[str]) -> None:
     graph, state = nnx.split(model)
     statistics = known["mean"], known["std"]
     if isinstance(dataset, data.Stream):
-        batches = data.evaluation_batches(
+        count = len(dataset.test)
+        stream = data.evaluation_batches(
             dataset.test, size=options.batch_size, image_size=image_size
         )
-        result = stream_evaluator(graph, *statistics)(batches, state)
-        count = len(dataset.test)
+        result = stream_evaluator(graph, *statistics)(stream, state)
     else:
+        count = len(dataset.test.labels)
         batches = data.padded_batches(dataset.test, options.batch_size)
         result = evaluator(graph, *statistics)(batches, state)
-        count = len(dataset.test.labels)
     right = round(float(result["accuracy"]) * count)
     print(
         f"test accuracy {result['accuracy']:.2%} ({right} of {count}), loss "

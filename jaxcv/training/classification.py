@@ -112,8 +112,8 @@ class Training(NamedTuple):
     """One step on a batch."""
     advance: Callable[[TrainState, Split, int], TrainState]
     """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
-    stream_advance: Callable[[TrainState, Split], TrainState]
-    """One step on a batch of images as they were read; the state given is used up."""
+    stream_advance: Callable[[TrainState, Batch], TrainState]
+    """One step on a batch of uint8 images, as they were read; the state given is used up."""
     evaluate: Callable[[TrainState, Any], dict[str, jax.Array]]
     """Loss and accuracy on the batches of ``padded_batches``."""
     stream_evaluate: Callable[[TrainState, Iterable[Any]], dict[str, jax.Array]]
@@ -232,10 +232,10 @@ def build(
         sums = add_metrics(state.sums, metrics, step % steps_per_epoch == 0)
         return TrainState(step + 1, state.key, weights, statistics, optimizer_state, sums)
 
-    def augmented_update(state: TrainState, batch: Split) -> TrainState:
-        key = Keys(state.key)("images", state.step)
-        images = augment(key, batch.images, augmentation, mean, std)
-        return update(state, shard_batch((images, batch.labels), mesh))
+    def augmented_update(state: TrainState, batch: Batch) -> TrainState:
+        images, labels = batch
+        images = augment(Keys(state.key)("images", state.step), images, augmentation, mean, std)
+        return update(state, shard_batch((images, labels), mesh))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, data: Split, steps: jax.Array) -> TrainState:
@@ -245,7 +245,7 @@ def build(
         def step_once(_: jax.Array, state: TrainState) -> TrainState:
             start = state.step % steps_per_epoch * config.batch_size
             rows = lax.dynamic_slice(order, (start,), (config.batch_size,))
-            return augmented_update(state, Split(data.images[rows], data.labels[rows]))
+            return augmented_update(state, (data.images[rows], data.labels[rows]))
 
         return lax.fori_loop(0, steps, step_once, state)
 

@@ -122,8 +122,8 @@ def fit(
         saved = epoch_start = time.monotonic()
         chunk, counted = 1, 0
         while step < total and not (step % steps_per_epoch == 0 and stop(rows)):
-            due = time.monotonic() - saved > _CHECKPOINT_SECONDS
-            stopped, due, chunk = agreed(interrupted(), due, chunk)
+            late = time.monotonic() - saved > _CHECKPOINT_SECONDS
+            stopped, due, chunk = agreed(interrupted(), late, chunk)
             if stopped or due:
                 save()
                 saved = time.monotonic()

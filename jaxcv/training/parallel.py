@@ -54,8 +54,10 @@ def spread(batch: T, mesh: Mesh | None) -> T:
 
 
 def _placed(tree: T, sharding: NamedSharding | None) -> T:
-    if sharding is None or sharding.is_fully_addressable:
-        return tree if sharding is None else jax.device_put(tree, sharding)
+    if sharding is None:
+        return tree
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
 
     def placed(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
