@@ -12,7 +12,8 @@ from experiments.presets import CLASSIFICATION
 from experiments.report import write_report
 from jaxcv import data
 from jaxcv.analysis import count_parameters
-from jaxcv.genotype import Genotype
+from jaxcv.genotype import Genotype, published, published_nasnet
+from jaxcv.models import SKELETONS
 from jaxcv.training import classification, train
 from jaxcv.training.run import Run
 
@@ -23,7 +24,8 @@ class Options:
 
     genotype: str = "DARTS_V2"
     """A published genotype by name, or a file: the genotype.json of a search, or the reference
-    implementation's Genotype(...)."""
+    implementation's Genotype(...). NASNET_A, AMOEBANET_A, AMOEBANET_B, PNAS and ENAS of the
+    skeletons nasnet and enas have the outputs of their own papers."""
     data: str = "digits"
     """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file. With an
     image size, a TFDS name such as imagenet2012 or a folder, of images of any size."""
@@ -53,7 +55,10 @@ def command(arguments: Sequence[str]) -> None:
         options = cli.parse(
             arguments, PRESETS, f"{__doc__} {cli.JOINING}", "python -m experiments.train"
         )
-        genotype = cli.read_genotype(options.genotype)
+        # Cells have the outputs of their own papers where the network is that of the paper.
+        own = SKELETONS[options.train.skeleton].form != "darts"
+        known = published_nasnet if own else published
+        genotype = cli.read_genotype(options.genotype, known)
     else:
         run = Run.open(folder, "train")
         options = cli.options_of(run, Options)

@@ -14,13 +14,15 @@ Edge = tuple[str, int]
 
 _VERSION = 1
 RECURRENT = "recurrent"
+SINGLE = "single"
 
 
 class Output(NamedTuple):
     """How a cell's output is made: a rule, and the states that it is applied to.
 
     States are numbered as the inputs of edges are. The rule "concat", of cells for images, joins
-    them along the channels; "mean", of recurrent cells, is their mean.
+    them along the channels, inputs of the cell among them if they are named; "mean", of recurrent
+    cells, is their mean.
     """
 
     rule: str
@@ -33,6 +35,9 @@ class Cell(NamedTuple):
     A node of a cell for images is the sum of its edges' results. Input 0 is the output of the cell
     before the last, 1 that of the last cell, 2 the first node, and so on.
 
+    A cell of kind "single" has one input, 0, the output of the cell before; 1 is the first node,
+    and so on. Its output may be the last node alone.
+
     A node of a recurrent cell has one edge, whose operation is an activation. Input 0 is made of
     the word and the hidden state, 1 is the first node, and so on.
     """
@@ -43,8 +48,8 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Genotype:
-    """A discrete cell for each kind of cell: "normal" and "reduce" in networks for images,
-    "recurrent" in those for text.
+    """A discrete cell for each kind of cell: "normal" and "reduce", or "single", in networks for
+    images, "recurrent" in those for text.
 
     Raises:
         ValueError: for an unknown operation, an input that is not an earlier state, a node
@@ -141,7 +146,7 @@ def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
 
 def first_node(kind: str) -> int:
     """The number of the state that is the first node of a kind of cell: that of its inputs."""
-    return 1 if kind == RECURRENT else 2
+    return 1 if kind in (RECURRENT, SINGLE) else 2
 
 
 def _literal(node: ast.expr) -> Any:
@@ -180,7 +185,9 @@ def _check(kind: str, cell: Cell) -> None:
     if not states or len(set(states)) < len(states):
         raise ValueError(f"{place}.output has states {states}; allowed are distinct ones, some")
     for state in states:
-        _check_state(f"{place}.output has state", state, first, len(cell.nodes) + first)
+        # Where a cell has two inputs, they may be part of its output.
+        least = 0 if first == 2 else first
+        _check_state(f"{place}.output has state", state, least, len(cell.nodes) + first)
 
 
 def _check_state(place: str, state: Any, first: int, end: int) -> None:
@@ -195,5 +202,7 @@ def _published(file: str) -> dict[str, Genotype]:
 
 published: Mapping[str, Genotype] = _published("published.json")
 """Cells for images."""
+published_nasnet: Mapping[str, Genotype] = _published("published_nasnet.json")
+"""Cells for images with the output that they have in the networks of their own papers."""
 published_recurrent: Mapping[str, Genotype] = _published("published_recurrent.json")
 """Recurrent cells."""

@@ -272,6 +272,7 @@ class Linear(nnx.Module):
 
     Args:
         inputs, outputs: sizes of the last axis.
+        bias: whether to add one.
         initialize, rngs: as for ``Conv2d``.
     """
 
@@ -280,11 +281,13 @@ class Linear(nnx.Module):
         inputs: int,
         outputs: int,
         *,
+        bias: bool = True,
         initialize: Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         positive(inputs=inputs, outputs=outputs)
-        self.kernel, self.bias = _parameters((inputs, outputs), outputs, True, initialize, rngs)
+        self.kernel, self.bias = _parameters((inputs, outputs), outputs, bias, initialize, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)

@@ -8,10 +8,11 @@ from search.limits import network_counts, network_limits
 from search.progressive import Stages, run_stages
 from search.runner import Result, best, run, run_many
 from search.space import CellSpace, Space, darts
-from search.spaces import SPACES, create_space
+from search.spaces import DISCRETE_SPACES, SPACES, create_discrete, create_space
 from search.supernet import SearchNetwork
 
 __all__ = [
+    "DISCRETE_SPACES",
     "SPACES",
     "CellNetwork",
     "CellSpace",
@@ -22,6 +23,7 @@ __all__ = [
     "Space",
     "Stages",
     "best",
+    "create_discrete",
     "create_space",
     "darts",
     "discretize",

@@ -100,18 +100,10 @@ def _candidates(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> np
     return np.where(cell.allowed & (np.array(cell.vocabulary) != "none"), weights, -np.inf)
 
 
-def _incoming(cell: CellSpace) -> list[list[int]]:
-    """The edges into each node."""
-    return [
-        [edge for edge, (_, target) in enumerate(cell.edges) if target == node]
-        for node in range(2, cell.nodes + 2)
-    ]
-
-
 def _strongest(cell: CellSpace, weights: np.ndarray) -> np.ndarray:
     best, strength = weights.argmax(1), weights.max(1)
     chosen = np.zeros(weights.shape, bool)
-    for incoming in _incoming(cell):
+    for incoming in cell.incoming:
         for edge in sorted(incoming, key=lambda edge: -strength[edge])[: cell.keep]:
             chosen[edge, best[edge]] = True
     return chosen
@@ -132,10 +124,10 @@ def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) 
     rows: list[np.ndarray] = []
     bounds: list[tuple[float, float]] = []
     for kind, cell in space.cells.items():
-        for incoming in _incoming(cell):
+        for incoming in cell.incoming:
             for edges, least, most in [
                 *(([edge], 0, 1) for edge in incoming),
-                (incoming, cell.keep, cell.keep),
+                (list(incoming), cell.keep, cell.keep),
             ]:
                 values = {other: np.zeros(mask.shape) for other, mask in candidates.items()}
                 values[kind][edges] = 1
@@ -166,7 +158,7 @@ def _cell(cell: CellSpace, chosen: np.ndarray) -> Cell:
     """The cell of what is chosen, nodes without edges left out."""
     states = {0: 0, 1: 1}
     nodes: list[tuple[Edge, ...]] = []
-    for number, incoming in enumerate(_incoming(cell), 2):
+    for number, incoming in enumerate(cell.incoming, 2):
         edges = []
         for edge in incoming:
             source = cell.edges[edge][0]

@@ -69,12 +69,18 @@ def network_limits(
         multiply_adds: at most, for one image, if limited.
 
     Raises:
-        ValueError: for limits that no network of the space respects.
+        ValueError: for limits that no network of the space respects, and a skeleton with cells of
+            another form.
     """
     pairs = zip(_COUNTS, (parameters, multiply_adds), strict=True)
     asked = {name: most for name, most in pairs if most is not None}
     if not asked:
         return ()
+    if skeleton.form != "darts":
+        raise ValueError(
+            f"skeleton={skeleton.name!r}; allowed with limits are those whose cells are DARTS's, "
+            "such as cifar"
+        )
     place_costs = _edge_costs(space, skeleton, channels, layers, image_shape)
     nothing = {kind: np.zeros(cell.allowed.shape) for kind, cell in space.cells.items()}
     some = discretize(space, nothing)

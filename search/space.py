@@ -73,6 +73,14 @@ class CellSpace:
         return max(node for _, node in self.edges) - 1
 
     @functools.cached_property
+    def incoming(self) -> tuple[tuple[int, ...], ...]:
+        """For each node the edges that enter it."""
+        return tuple(
+            tuple(edge for edge, (_, target) in enumerate(self.edges) if target == node)
+            for node in sorted({node for _, node in self.edges})
+        )
+
+    @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """The primitives of all edges: the columns of architecture and mixing weights."""
         return tuple(dict.fromkeys(name for names in self.primitives for name in names))

@@ -118,8 +118,13 @@ def operation(name: str, channels: int, stride: int, affine: bool, search: bool)
     match name.split("_"):
         case ["none"]:
             layers = [Zero(stride)]
-        case ["max", "pool", "3x3"]:
-            layers = [nn.MaxPool2d(3, stride=stride, padding=1)]
+        case ["max", "pool", "3x3" | "5x5" | "7x7" as size]:
+            window = int(size[0])
+            layers = [nn.MaxPool2d(window, stride=stride, padding=window // 2)]
+        case ["max", "pool", "2x2"]:
+            # Of even sizes.
+            beyond = nn.ConstantPad2d((0, 2 - stride, 0, 2 - stride), -torch.inf)
+            layers = [beyond, nn.MaxPool2d(2, stride=stride)]
         case ["avg", "pool", "3x3"]:
             layers = [nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)]
         case ["skip", "connect"] if stride == 1:
@@ -131,14 +136,25 @@ def operation(name: str, channels: int, stride: int, affine: bool, search: bool)
             return Op([*first, *depthwise_pointwise(channels, int(size[0]), 1, 1, affine, search)])
         case ["dil", "conv", "3x3" | "5x5" as size]:
             return Op(depthwise_pointwise(channels, int(size[0]), stride, 2, affine, search))
-        case ["conv", "7x1", "1x7"]:
+        case ["dil", "sep", "conv", "5x5"]:
+            first = depthwise_pointwise(channels, 5, stride, 2, affine, search)
+            return Op([*first, *depthwise_pointwise(channels, 5, 1, 2, affine, search)])
+        case ["nor", "conv", "1x1" | "3x3" | "5x5" as size]:
+            window, padding = int(size[0]), int(size[0]) // 2
+            layers = [
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, window, stride, padding, bias=False),
+                batch_norm(channels, affine, search),
+            ]
+        case ["conv", "7x1" | "3x1" as size, _]:
+            n, half = int(size[0]), int(size[0]) // 2
             layers = [
                 nn.ReLU(),
                 nn.Conv2d(
-                    channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False
+                    channels, channels, (1, n), stride=(1, stride), padding=(0, half), bias=False
                 ),
                 nn.Conv2d(
-                    channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False
+                    channels, channels, (n, 1), stride=(stride, 1), padding=(half, 0), bias=False
                 ),
                 batch_norm(channels, affine, search),
             ]

@@ -23,7 +23,7 @@ from jaxcv.blocks import FactorizedReduce, ReLUConvBN
 from jaxcv.blocks.operations import Pool
 from jaxcv.layers import BatchNorm, Conv2d, Linear
 from jaxcv.models import CellNetwork
-from jaxcv.models.cell import Cell
+from jaxcv.models.discrete import Cell
 from jaxcv.models.skeleton import AuxiliaryHead, CellInputs, Stem
 from search.supernet import SearchCell, SearchNetwork
 

@@ -29,6 +29,7 @@ from jaxcv.blocks.operations import (
     FactorizedReduce,
     ReLUConvBN,
     create_operation,
+    register_operation,
 )
 from jaxcv.blocks.perceptron import Perceptron
 from jaxcv.blocks.preactivation import (
@@ -80,5 +81,6 @@ __all__ = [
     "VGGBlock",
     "create_operation",
     "early_concatenation",
+    "register_operation",
     "split_transform_sum",
 ]

@@ -1,11 +1,12 @@
 """The operations of architecture search, by name (arXiv:1707.07012, arXiv:1806.09055).
 
 An operation maps [batch, height, width, C] to [batch, ceil(height / s), ceil(width / s), C] for
-stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is a
-factory in ``OPERATIONS``.
+stride s, and is called as ``operation(x, train=...)``; ``Noise`` also takes a key. A new one is
+added by ``register_operation``.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import Padding, positive
 from jaxcv.layers import BatchNorm, Conv2d
 
 Operation = Callable[..., jax.Array]
@@ -52,6 +53,12 @@ class FactorizedReduce(nnx.Module):
     second one on the input shifted by a pixel in both axes, concatenated, batch norm.
 
     An odd size is rounded up; the shifted half then reads zeros beyond the border.
+
+    Args:
+        inputs, outputs: numbers of channels.
+        activate: whether it starts with the ReLU.
+        affine, track: of the batch norm.
+        rngs: source of the initial values.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class FactorizedReduce(nnx.Module):
         inputs: int,
         outputs: int,
         *,
+        activate: bool = True,
         affine: bool = True,
         track: bool = True,
         rngs: nnx.Rngs,
@@ -69,9 +77,10 @@ class FactorizedReduce(nnx.Module):
         self.even = Conv2d(inputs, half, 1, stride=2, rngs=rngs)
         self.odd = Conv2d(inputs, outputs - half, 1, stride=2, rngs=rngs)
         self.norm = BatchNorm(outputs, affine=affine, track=track)
+        self.activate = activate
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = jax.nn.relu(x)
+        x = jax.nn.relu(x) if self.activate else x
         shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
         y = jnp.concatenate([self.even(x), self.odd(shifted)], -1)
         return self.norm(y, train=train)
@@ -90,15 +99,20 @@ class Sequence(nnx.Module):
 
 
 class Pool(nnx.Module):
-    """3x3 pooling with padding 1. The mean does not count the padding."""
+    """Pooling, padded by half its window unless otherwise told. The mean does not count the
+    padding."""
 
-    def __init__(self, kind: str, stride: int):
-        self.kind, self.stride = kind, stride
+    def __init__(self, kind: str, stride: int, window: int = 3, padding: Padding | None = None):
+        self.kind, self.stride, self.window = kind, stride, window
+        self.padding = window // 2 if padding is None else padding
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        window, stride, padding = self.window, self.stride, self.padding
         if self.kind == "max":
-            return functional.max_pool2d(x, 3, stride=self.stride, padding=1)
-        return functional.avg_pool2d(x, 3, stride=self.stride, padding=1, count_include_pad=False)
+            return functional.max_pool2d(x, window, stride=stride, padding=padding)
+        return functional.avg_pool2d(
+            x, window, stride=stride, padding=padding, count_include_pad=False
+        )
 
 
 class Identity(nnx.Module):
@@ -156,12 +170,12 @@ def _separable(
     return ReLUConvBN([depthwise, pointwise], channels, affine=affine, track=track)
 
 
-def _sep_conv(window: int) -> Callable[..., nnx.Module]:
+def _sep_conv(window: int, dilation: int = 1) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
         return Sequence(
-            _separable(window, channels, s, 1, affine=affine, track=track, rngs=rngs)
+            _separable(window, channels, s, dilation, affine=affine, track=track, rngs=rngs)
             for s in (stride, 1)
         )
 
@@ -177,19 +191,38 @@ def _dil_conv(window: int) -> Callable[..., nnx.Module]:
     return create
 
 
-def _conv_7x1_1x7(
-    channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
-) -> nnx.Module:
-    row = Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), rngs=rngs)
-    column = Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), rngs=rngs)
-    return ReLUConvBN([row, column], channels, affine=affine, track=track)
-
-
-def _pool(kind: str) -> Callable[..., nnx.Module]:
+def _nor_conv(window: int) -> Callable[..., nnx.Module]:
     def create(
         channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
     ) -> nnx.Module:
-        return Pool(kind, stride)
+        convolution = Conv2d(
+            channels, channels, window, stride=stride, padding=window // 2, rngs=rngs
+        )
+        return ReLUConvBN([convolution], channels, affine=affine, track=track)
+
+    return create
+
+
+def _factorized_conv(n: int) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        half = n // 2
+        row = Conv2d(channels, channels, (1, n), stride=(1, stride), padding=(0, half), rngs=rngs)
+        column = Conv2d(
+            channels, channels, (n, 1), stride=(stride, 1), padding=(half, 0), rngs=rngs
+        )
+        return ReLUConvBN([row, column], channels, affine=affine, track=track)
+
+    return create
+
+
+def _pool(kind: str, window: int = 3) -> Callable[..., nnx.Module]:
+    def create(
+        channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        # An even window with stride 1 keeps the size only if the padding is not symmetric.
+        return Pool(kind, stride, window, None if window % 2 else "SAME")
 
     return create
 
@@ -212,7 +245,10 @@ def _noise(channels: int, stride: int, *, affine: bool, track: bool, rngs: nnx.R
 
 OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "none": _none,
+    "max_pool_2x2": _pool("max", 2),
     "max_pool_3x3": _pool("max"),
+    "max_pool_5x5": _pool("max", 5),
+    "max_pool_7x7": _pool("max", 7),
     "avg_pool_3x3": _pool("avg"),
     "skip_connect": _skip_connect,
     "sep_conv_3x3": _sep_conv(3),
@@ -220,7 +256,12 @@ OPERATIONS: dict[str, Callable[..., nnx.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
-    "conv_7x1_1x7": _conv_7x1_1x7,
+    "dil_sep_conv_5x5": _sep_conv(5, 2),
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
+    "nor_conv_5x5": _nor_conv(5),
+    "conv_3x1_1x3": _factorized_conv(3),
+    "conv_7x1_1x7": _factorized_conv(7),
     "noise": _noise,
 }
 
@@ -240,6 +281,24 @@ def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
         near = difflib.get_close_matches(str(name), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"operation={name!r}; allowed are {', '.join(known)}{hint}")
+
+
+def register_operation(name: str, factory: Callable[..., nnx.Module]) -> None:
+    """Adds an operation to those that spaces, genotypes and networks know by name, in this process.
+
+    Args:
+        name: a new one, of letters, digits and underscores.
+        factory: called as ``factory(channels, stride, affine=..., track=..., rngs=...)``; these are
+            the arguments of ``create_operation``, and what it returns is called as an operation.
+
+    Raises:
+        ValueError: for a name that is taken, or of other signs.
+    """
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"name={name!r}; allowed are letters, digits and underscores")
+    if name in OPERATIONS:
+        raise ValueError(f"name={name!r}; allowed are names that no operation has")
+    OPERATIONS[name] = factory
 
 
 def create_operation(

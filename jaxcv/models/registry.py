@@ -19,6 +19,7 @@ from jaxcv.models import (
     inception_v3,
     inception_v4,
     mobilenet,
+    nasnet,
     resnet,
     shufflenet,
     squeezenet,
@@ -39,6 +40,7 @@ MODELS: dict[str, Entry] = {
     **mobilenet.MODELS,
     **shufflenet.MODELS,
     **cell.MODELS,
+    **nasnet.MODELS,
 }
 
 

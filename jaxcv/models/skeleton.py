@@ -27,22 +27,55 @@ class Skeleton:
             convolution and twice as large as the other, so the cells start as after a reduction.
         auxiliary_stride: of the auxiliary head's pooling.
         auxiliary_norm: whether the auxiliary head's last convolution has a batch norm.
+        auxiliary_window: of that convolution, in pixels.
+        auxiliary_offset: how many cells after the second reduction the auxiliary head stands; -1 is
+            before it.
+        form: of the cells, "darts", "nasnet" or "enas", by ``jaxcv.models.discrete``. With the
+            latter two a ReLU follows the last cell, and ``drop_path`` grows linearly with depth.
+        bias: whether the classifiers add one.
     """
 
     name: str
     stem_strides: tuple[int, ...]
     auxiliary_stride: int
     auxiliary_norm: bool
+    auxiliary_window: int = 2
+    auxiliary_offset: int = 0
+    form: str = "darts"
+    bias: bool = True
 
     @property
     def reduced_stem(self) -> bool:
         """Whether the first cell finds its first input twice as large as its second."""
         return len(self.stem_strides) > 1
 
+    def auxiliary_after(self, layers: int) -> int:
+        """The number of the cell, of so many, that the auxiliary head reads."""
+        return min(max(2 * layers // 3 + self.auxiliary_offset, 0), layers - 1)
+
 
 CIFAR = Skeleton("cifar", (1,), auxiliary_stride=3, auxiliary_norm=True)
 IMAGENET = Skeleton("imagenet", (2, 2, 2), auxiliary_stride=2, auxiliary_norm=False)
-SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in (CIFAR, IMAGENET)}
+# For CIFAR, as in arXiv:1707.07012, for PNASNet and AmoebaNet too, and in arXiv:1802.03268.
+NASNET = Skeleton(
+    "nasnet",
+    (1,),
+    auxiliary_stride=3,
+    auxiliary_norm=True,
+    auxiliary_window=4,
+    auxiliary_offset=-1,
+    form="nasnet",
+)
+ENAS = Skeleton(
+    "enas",
+    (1,),
+    auxiliary_stride=3,
+    auxiliary_norm=True,
+    auxiliary_offset=1,
+    form="enas",
+    bias=False,
+)
+SKELETONS: dict[str, Skeleton] = {each.name: each for each in (CIFAR, IMAGENET, NASNET, ENAS)}
 
 _STEM_MULTIPLIER = 3
 
@@ -55,6 +88,7 @@ class Place(NamedTuple):
     last: int
     channels: int
     after_reduction: bool
+    first: bool
 
     @property
     def stride(self) -> int:
@@ -84,17 +118,20 @@ def places(
     for layer in range(layers):
         kind = "reduce" if layer in (layers // 3, 2 * layers // 3) else "normal"
         channels *= 2 if kind == "reduce" else 1
-        found.append(Place(kind, before, last, channels, reduced))
+        found.append(Place(kind, before, last, channels, reduced, layer == 0))
         before, last, reduced = last, widths[kind] * channels, kind == "reduce"
     return found
 
 
 def least_size(skeleton: Skeleton, *, auxiliary: bool) -> int:
     """The smallest height and width, in pixels, of images that fit a skeleton."""
-    # The auxiliary head pools with windows of 5 and then needs two of them, a stride apart.
-    inside = 5 + skeleton.auxiliary_stride if auxiliary else 1
     shrink = 4 * math.prod(skeleton.stem_strides)
-    return max(shrink, (inside - 1) * shrink + 1)
+    if not auxiliary:
+        return shrink
+    # The auxiliary head pools with windows of 5 and then needs a few of them, a stride apart.
+    inside = 5 + skeleton.auxiliary_stride * (skeleton.auxiliary_window - 1)
+    before = shrink // 2 if skeleton.auxiliary_offset < 0 else shrink
+    return max(shrink, (inside - 1) * before + 1)
 
 
 class Stem(nnx.Module):
@@ -141,6 +178,7 @@ class CellInputs(nnx.Module):
             return ReLUConvBN([convolution], place.channels, affine=affine, track=track)
 
         self.before: nnx.Module
+        self.last: nnx.Module
         if place.after_reduction:
             self.before = FactorizedReduce(
                 place.before, place.channels, affine=affine, track=track, rngs=rngs
@@ -158,7 +196,7 @@ class CellInputs(nnx.Module):
 class AuxiliaryHead(nnx.Module):
     """A second classifier in the middle of a network, for training (arXiv:1409.4842).
 
-    ReLU, 5x5 average pooling, 1x1 convolution to 128, 2x2 convolution to 768, each with ReLU and
+    ReLU, 5x5 average pooling, 1x1 convolution to 128, one of 2x2 or 4x4 to 768, each with ReLU and
     (the last one by choice) batch norm, mean over the pixels left, linear.
     """
 
@@ -166,9 +204,9 @@ class AuxiliaryHead(nnx.Module):
         self.stride = skeleton.auxiliary_stride
         self.first = Conv2d(inputs, 128, 1, rngs=rngs)
         self.first_norm = BatchNorm(128)
-        self.second = Conv2d(128, 768, 2, rngs=rngs)
+        self.second = Conv2d(128, 768, skeleton.auxiliary_window, rngs=rngs)
         self.second_norm = BatchNorm(768) if skeleton.auxiliary_norm else nnx.data(None)
-        self.classifier = Linear(768, num_classes, rngs=rngs)
+        self.classifier = Linear(768, num_classes, bias=skeleton.bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """[batch, height, width, inputs] to logits [batch, num_classes], float32."""

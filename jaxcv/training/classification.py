@@ -30,7 +30,7 @@ class Config:
     """How to train the network of a genotype. The defaults are those of arXiv:1806.09055."""
 
     skeleton: str = "cifar"
-    """What stands around the cells: cifar or imagenet."""
+    """What stands around the cells: cifar, imagenet, nasnet or enas."""
     channels: int = 36
     """Channels of the first cell."""
     layers: int = 20

@@ -1,17 +1,25 @@
 """Genotypes: published ones, JSON, the reference's printed form, wrong input."""
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from jaxcv.genotype import Cell, Genotype, Output, published, published_recurrent
+from jaxcv.genotype import (
+    Cell,
+    Genotype,
+    Output,
+    published,
+    published_nasnet,
+    published_recurrent,
+)
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "genotypes.json"
 GOOD = json.loads(published["DARTS_V2"].to_json())
 
 
-@pytest.mark.parametrize("known", [published, published_recurrent])
+@pytest.mark.parametrize("known", [published, published_nasnet, published_recurrent])
 def test_json_round_trip(known):
     for genotype in known.values():
         assert Genotype.from_json(genotype.to_json()) == genotype
@@ -27,6 +35,18 @@ def test_the_published_ones_are_those_of_the_papers():
             edges = [list(edge) for node in cell.nodes for edge in node]
             assert edges == fields[kind]
             assert cell.output == ("concat", tuple(fields[f"{kind}_concat"]))
+
+
+@pytest.mark.parametrize("file", ["published.json", "published_nasnet.json"])
+def test_the_source_of_every_cell_stands_beside_it(file):
+    cells = json.loads(resources.files("jaxcv").joinpath(file).read_text())
+    assert all(fields["source"].startswith("arXiv:") for fields in cells.values())
+
+
+def test_inputs_may_be_part_of_the_output():
+    read = Genotype.from_json(changed("cells", "normal", "output", value={"concat": [0, 5, 1]}))
+    assert read.cells["normal"].output.states == (0, 5, 1)
+    assert Genotype.parse(read.to_json()) == read
 
 
 def test_the_printed_form_of_the_reference_parses():
@@ -133,8 +153,8 @@ def changed(*path, value):
             "node 3 has input True; allowed are 0 to 2",
         ),
         (
-            changed("cells", "normal", "output", value={"concat": [1]}),
-            "output has state 1; allowed are 2 to 5",
+            changed("cells", "normal", "output", value={"concat": [6]}),
+            "output has state 6; allowed are 0 to 5",
         ),
         (changed("cells", "normal", "output", value={"concat": [2, 2]}), "allowed are distinct"),
         (

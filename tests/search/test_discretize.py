@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import search
-from jaxcv.models import CIFAR, IMAGENET
+from jaxcv.models import CIFAR, IMAGENET, NASNET
 from search.discretize import Limit, discretize
 from search.relaxation import edge_softmax
 from search.space import CellSpace, Space
@@ -125,6 +125,8 @@ def test_limits_that_nothing_meets_are_refused():
         discretize(space, mix, limits=[Limit("cost", mix, 1)])
     with pytest.raises(ValueError, match="parameters=100 for 4 channels and 3 layers"):
         search.network_limits(space, *NETWORK, parameters=100)
+    with pytest.raises(ValueError, match="skeleton='nasnet'; allowed with limits are"):
+        search.network_limits(space, NASNET, *NETWORK[1:], parameters=100)
 
 
 @pytest.mark.parametrize("skeleton", [CIFAR, IMAGENET])

@@ -47,7 +47,7 @@ def test_network(name, skeleton, size, auxiliary):
     )
 
 
-@pytest.mark.parametrize("skeleton", SKELETONS)
+@pytest.mark.parametrize("skeleton", ["cifar", "imagenet"])
 @pytest.mark.parametrize("name", published)
 def test_every_variable_has_its_name_in_the_reference_code(name, skeleton):
     # A normal cell behind none and one behind a reduction, and so two reductions.

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from jaxcv.models import cell, create_model, list_models
+from jaxcv.models import cell, create_model, list_models, nasnet
 from jaxcv.models.registry import MODELS
 
 # Networks of cells differ in their genotype, which the tests of cells vary: one of each skeleton.
 NAMES = [
     name
     for name in list_models()
-    if name not in cell.MODELS or name in ("darts_v2_cifar", "darts_v2_imagenet")
+    if name not in (cell.MODELS | nasnet.MODELS)
+    or name in ("darts_v2_cifar", "darts_v2_imagenet", "pnasnet5_3_48")
 ]
 
 
@@ -37,7 +38,7 @@ def test_an_unknown_name_brings_the_nearest_ones():
         create_model("resnet5", rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list(dict.fromkeys([*NAMES, *cell.MODELS])))
 def test_a_call_with_the_smallest_images(name):
     graph, shapes = abstract(name, 7, inputs=2)
     # Weights that are quick to make, and far from overflow in the deepest network.
