@@ -26,6 +26,8 @@ _RANDOM_ACCESS = ("array_record", "parquet")
 _TEST_NAMES = ("test", "val", "valid", "validation")
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
+_OR_STREAM = ", or train on crops of them, with --train.image-size"
+
 # Natural objects keep their meaning in a mirror; digits, letters and house numbers do not.
 _AUGMENTATIONS = {
     "cifar10": Augmentation(pad=4, flip=True),
@@ -196,7 +198,7 @@ def _read_images(folder: Path, classes: list[str]) -> Split:
             raise ValueError(
                 f"{path!r} has height, width, channels {images[-1].shape}; allowed is "
                 f"{images[0].shape}, as {paths[0]!r} has; bring all images to one size and mode "
-                "(grey or colour) first"
+                f"(grey or colour) first{_OR_STREAM}"
             )
     return Split(np.stack(images), labels)
 
@@ -290,7 +292,7 @@ def _read_split(builder: Any, split: str) -> Split:
         if len(shapes) > 1:
             raise ValueError(
                 f"{split} has images of {' and '.join(map(str, sorted(shapes)[:2]))}; allowed is "
-                "one size; bring all images to one size first"
+                f"one size; bring all images to one size first{_OR_STREAM}"
             )
         images.append(np.stack([row["image"] for row in rows]))
         labels.append(np.array([row["label"] for row in rows], np.int32))

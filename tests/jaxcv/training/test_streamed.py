@@ -24,7 +24,7 @@ from experiments import evaluate
 from experiments import train as command
 from jaxcv import data
 from jaxcv.genotype import Genotype
-from jaxcv.training import checkpoint, classification, train
+from jaxcv.training import checkpoint, train
 from jaxcv.training.loss import cross_entropy
 from jaxcv.training.run import Run
 
@@ -33,19 +33,13 @@ GENOTYPE = Genotype.parse(
     "Genotype(normal=[('skip_connect', 0), ('max_pool_3x3', 1)], normal_concat=[2], "
     "reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=[2])"
 )
-CONFIG = classification.Config(
-    skeleton="imagenet",
+CONFIG = dataclasses.replace(
+    command.PRESETS["imagenet"].train,
     channels=4,
     layers=1,
     epochs=2,
     batch_size=8,
-    learning_rate=0.1,
-    learning_rate_decay=0.97,
-    label_smoothing=0.1,
-    weight_decay=3e-5,
-    drop_path=0.0,
     auxiliary_weight=0.0,
-    cutout=0,
     image_size=32,
 )
 
