@@ -150,6 +150,39 @@ def _restored(kind: type[Options], values: Mapping[str, Any]) -> Options:
     return kind(**fields)
 
 
+JOINING = (
+    "Over several processes, on one machine or many, start each with the same flags and with "
+    "--coordinator HOST:PORT, of the first, --processes N and --process-id I, from 0; or with "
+    "--coordinator auto where JAX knows the cluster, such as Slurm or a TPU pod."
+)
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Joins the processes that ``--coordinator``, ``--processes`` and ``--process-id`` describe;
+    gives back the other arguments. They stand beside ``--resume`` too.
+
+    Raises:
+        ValueError: for one of them without the others, or a number that is none.
+    """
+    coordinator, rest = take(arguments, "--coordinator")
+    count, rest = take(rest, "--processes")
+    number, rest = take(rest, "--process-id")
+    texts = [text for text in (count, number) if text is not None]
+    if coordinator is None or coordinator == "auto":
+        if texts:
+            raise ValueError("--processes or --process-id; allowed beside --coordinator HOST:PORT")
+        if coordinator is not None:
+            jax.distributed.initialize()
+    elif len(texts) == 2 and all(text.isdecimal() for text in texts):
+        jax.distributed.initialize(coordinator, int(texts[0]), int(texts[1]))
+    else:
+        raise ValueError(
+            f"--processes={count!r} and --process-id={number!r}; allowed are two whole numbers "
+            "beside --coordinator HOST:PORT"
+        )
+    return rest
+
+
 def read_genotype(name: str, known: Mapping[str, Genotype] = published) -> Genotype:
     """A known genotype by name, or one in a file.
 

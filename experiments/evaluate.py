@@ -11,7 +11,7 @@ import jaxcv
 from experiments import cli
 from jaxcv import data
 from jaxcv.functional._arguments import positive
-from jaxcv.training.evaluation import evaluator
+from jaxcv.training.evaluation import evaluator, stream_evaluator
 from jaxcv.training.run import Run
 
 
@@ -38,8 +38,9 @@ def command(arguments: Sequence[str]) -> None:
     name = options.data or before.get("data")
     if name is None:
         raise ValueError(f"folder={options.folder!r} names no data set; allowed is one by --data")
-    dataset = data.load(name, options.data_dir or before.get("data_dir"))
-    known = trained["dataset"]
+    known, image_size = trained["dataset"], trained["train"].get("image_size", 0)
+    read = data.stream if image_size else data.load
+    dataset = read(name, options.data_dir or before.get("data_dir"))
     if len(dataset.classes) > len(known["classes"]):
         raise ValueError(
             f"data={dataset.name!r} has {len(dataset.classes)} classes; allowed are at most the "
@@ -47,9 +48,17 @@ def command(arguments: Sequence[str]) -> None:
         )
 
     graph, state = nnx.split(model)
-    evaluate = evaluator(graph, known["mean"], known["std"])
-    result = evaluate(data.padded_batches(dataset.test, options.batch_size), state)
-    count = len(dataset.test.labels)
+    statistics = known["mean"], known["std"]
+    if isinstance(dataset, data.Stream):
+        count = len(dataset.test)
+        stream = data.evaluation_batches(
+            dataset.test, size=options.batch_size, image_size=image_size
+        )
+        result = stream_evaluator(graph, *statistics)(stream, state)
+    else:
+        count = len(dataset.test.labels)
+        batches = data.padded_batches(dataset.test, options.batch_size)
+        result = evaluator(graph, *statistics)(batches, state)
     right = round(float(result["accuracy"]) * count)
     print(
         f"test accuracy {result['accuracy']:.2%} ({right} of {count}), loss "

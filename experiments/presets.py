@@ -2,6 +2,7 @@
 
 ``digits`` takes minutes on two CPU cores. ``cifar10`` is the setting of arXiv:1806.09055, for a GPU
 or TPU. ``cifar10_small`` is the same at a size for the CPU: fewer and thinner cells, fewer epochs.
+``imagenet`` trains with that paper's setting for ImageNet, on photographs read from disk.
 ``ptb`` and ``ptb_small`` are the same for the recurrent cell on Penn Treebank.
 The README's results say how long each took, and how good its network was.
 
@@ -125,6 +126,20 @@ CLASSIFICATION = {
     "cifar10": classification.Config(),
     "cifar10_small": classification.Config(
         channels=8, layers=3, epochs=2, drop_path=0.0, auxiliary_weight=0.0, cutout=0
+    ),
+    "imagenet": classification.Config(
+        skeleton="imagenet",
+        channels=48,
+        layers=14,
+        epochs=250,
+        batch_size=128,
+        learning_rate=0.1,
+        learning_rate_decay=0.97,
+        weight_decay=3e-5,
+        label_smoothing=0.1,
+        drop_path=0.0,
+        cutout=0,
+        image_size=224,
     ),
 }
 

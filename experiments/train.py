@@ -27,7 +27,8 @@ class Options:
     implementation's Genotype(...). NASNET_A, AMOEBANET_A, AMOEBANET_B, PNAS and ENAS of the
     skeletons nasnet and enas have the outputs of their own papers."""
     data: str = "digits"
-    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
+    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file. With an
+    image size, a TFDS name such as imagenet2012 or a folder, of images of any size."""
     data_dir: str | None = None
     """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     folder: str = "runs/train"
@@ -38,37 +39,47 @@ class Options:
 
 
 PRESETS = {
-    name: Options(data=name.removesuffix("_small"), folder=f"runs/train_{name}", train=config)
+    name: Options(
+        data="imagenet2012" if name == "imagenet" else name.removesuffix("_small"),
+        folder=f"runs/train_{name}",
+        train=config,
+    )
     for name, config in CLASSIFICATION.items()
 }
 
 
 def command(arguments: Sequence[str]) -> None:
+    arguments = cli.joined(arguments)
     folder = cli.resumed(arguments)
     if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.train")
+        options = cli.parse(
+            arguments, PRESETS, f"{__doc__} {cli.JOINING}", "python -m experiments.train"
+        )
         # Cells have the outputs of their own papers where the network is that of the paper.
         own = SKELETONS[options.train.skeleton].form != "darts"
         known = published_nasnet if own else published
         genotype = cli.read_genotype(options.genotype, known)
-        dataset = data.load(options.data, options.data_dir)
-        run = create_run(options, genotype, dataset)
     else:
         run = Run.open(folder, "train")
         options = cli.options_of(run, Options)
         genotype = train.read_genotype(run)
-        dataset = data.load(options.data, options.data_dir)
+    read = data.stream if options.train.image_size else data.load
+    dataset = read(options.data, options.data_dir)
+    if folder is None:
+        run = create_run(options, genotype, dataset)
     try:
         row = train_in(run, options, genotype, dataset)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             f"{stop or 'Stopped'}. Go on with: python -m experiments.train --resume {run.path}"
         ) from None
+    if jax.process_index() > 0:
+        return
     print(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
     print(f"report: {run.path / 'report.html'}")
 
 
-def create_run(options: Options, genotype: Genotype, dataset: data.Dataset) -> Run:
+def create_run(options: Options, genotype: Genotype, dataset: data.Dataset | data.Stream) -> Run:
     """A new run folder, as options say."""
     return train.create_run(
         options.folder, genotype, dataset, options.train, options=asdict(options)
@@ -96,12 +107,13 @@ def train_in(
     run: Run,
     options: Options,
     genotype: Genotype,
-    dataset: data.Dataset,
+    dataset: data.Dataset | data.Stream,
     description: str = "train",
     *,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Trains in a run folder, from its last checkpoint if there is one, and writes its report.
+    """Trains in a run folder, from its last checkpoint if there is one, and writes its report, if
+    this is the first process.
 
     Returns:
         A row of results: test accuracy, parameters, and seconds of training.
@@ -120,6 +132,8 @@ def train_in(
         "parameters": count_parameters(result.model),
         "seconds": sum(epoch["seconds"] for epoch in result.history),
     }
+    if jax.process_index() > 0:
+        return row
     write_report(
         run.path,
         title=f"Training on {options.data}",

@@ -1,4 +1,4 @@
-"""Data sets as arrays on the device, and what happens to them inside the compiled step."""
+"""Data sets, as arrays on the device or as streams of files, and what happens to their images."""
 
 from jaxcv.data.augment import augment, normalize
 from jaxcv.data.batches import epoch_order, halved, padded_batches, random_batch, split_halves
@@ -11,15 +11,18 @@ from jaxcv.data.dataset import (
     from_arrays,
 )
 from jaxcv.data.sources import load
+from jaxcv.data.streams import Stream, evaluation_batches, stream, training_batches
 
 __all__ = [
     "Augmentation",
     "Dataset",
     "Split",
+    "Stream",
     "augment",
     "channel_statistics",
     "check_split",
     "epoch_order",
+    "evaluation_batches",
     "from_arrays",
     "halved",
     "load",
@@ -27,4 +30,6 @@ __all__ = [
     "padded_batches",
     "random_batch",
     "split_halves",
+    "stream",
+    "training_batches",
 ]

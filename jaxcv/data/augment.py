@@ -21,7 +21,7 @@ def augment(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> jax.Array:
-    """Random crops of the padded images, random mirroring, normalisation, cutout.
+    """Random crops of the padded images, mirroring, changes of colour, normalisation, cutout.
 
     Args:
         key: a JAX random key.
@@ -32,7 +32,7 @@ def augment(
     Returns:
         float32 [batch, height, width, channels].
     """
-    crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+    crop_key, flip_key, cutout_key, color_key = jax.random.split(key, 4)
     batch = images.shape[0]
     if augmentation.pad:
         offsets = jax.random.randint(crop_key, (batch, 2), 0, 2 * augmentation.pad + 1)
@@ -40,6 +40,14 @@ def augment(
     if augmentation.flip:
         mirrored = jax.random.bernoulli(flip_key, shape=(batch, 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
+    amounts = {
+        name: getattr(augmentation, name)
+        for name in ("brightness", "contrast", "saturation", "hue")
+    }
+    if any(amounts.values()):
+        images = 255 * functional.color_jitter(
+            color_key, images.astype(jnp.float32) / 255, **amounts
+        )
     return functional.cutout(cutout_key, normalize(images, mean, std), augmentation.cutout)
 
 

@@ -28,6 +28,11 @@ class Augmentation:
     """Whether half of the images are mirrored."""
     cutout: int = 0
     """Side of a square of zeros, in pixels."""
+    brightness: float = 0.0
+    """Amount of ``jaxcv.functional.color_jitter``, as the next three."""
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("pad", "cutout"):

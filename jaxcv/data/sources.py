@@ -10,18 +10,23 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from jaxcv.data.dataset import Augmentation, Dataset, Split, from_arrays
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 T = TypeVar("T")
 
 _RANDOM_ACCESS = ("array_record", "parquet")
 _TEST_NAMES = ("test", "val", "valid", "validation")
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+_OR_STREAM = ", or train on crops of them, with --train.image-size"
 
 # Natural objects keep their meaning in a mirror; digits, letters and house numbers do not.
 _AUGMENTATIONS = {
@@ -62,11 +67,13 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
         return _npz(path)
     if name and path.is_dir():
         return _folder(path)
-    return _tfds(name, Path(data_dir or os.environ.get("TFDS_DATA_DIR") or _default_dir()))
+    return _tfds(name, tfds_dir(data_dir))
 
 
-def _default_dir() -> Path:
-    return Path.home() / "tensorflow_datasets"
+def tfds_dir(data_dir: str | None) -> Path:
+    """Where TFDS data sets are."""
+    default = Path.home() / "tensorflow_datasets"
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or default)
 
 
 def _digits() -> Dataset:
@@ -108,6 +115,17 @@ def _npz(path: Path) -> Dataset:
 
 
 def _folder(path: Path) -> Dataset:
+    classes, *folders = folder_layout(path)
+    train, test = (_read_images(folder, classes) for folder in folders)
+    return from_arrays(*train, *test, name=path.name, classes=classes)
+
+
+def folder_layout(path: Path) -> tuple[list[str], Path, Path]:
+    """The classes of an image folder, and the folders of its training and its test images.
+
+    Raises:
+        ValueError: if it has another layout.
+    """
     tests = [path / name for name in _TEST_NAMES if (path / name).is_dir()]
     if not (path / "train").is_dir() or not tests:
         raise ValueError(
@@ -121,46 +139,95 @@ def _folder(path: Path) -> Dataset:
     )
     if not classes:
         raise ValueError(f"name={str(path)!r} has no folder in train/; allowed is one a class")
-    train, test = (_read_images(folder, classes) for folder in (path / "train", tests[0]))
-    return from_arrays(*train, *test, name=path.name, classes=classes)
+    return classes, path / "train", tests[0]
 
 
-def _read_images(folder: Path, classes: list[str]) -> Split:
-    from PIL import Image, UnidentifiedImageError
+def image_files(folder: Path, classes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Paths and labels of ``folder/<class>/<image>``, in order.
 
-    files = sorted(f for f in folder.glob("[!.]*/[!.]*") if f.suffix.lower() in _SUFFIXES)
-    if not files:
+    Raises:
+        ValueError: if there are none, or one is of no known class.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    paths, found = [], []
+    for entry in sorted(folder.glob("[!.]*")):
+        # By names alone, since there may be a million.
+        names = sorted(os.listdir(entry)) if entry.is_dir() else []
+        names = [name for name in names if name[0] != "." and name.lower().endswith(_SUFFIXES)]
+        if names and entry.name not in labels:
+            raise ValueError(
+                f"{str(entry)!r} is no class of train/; allowed are {', '.join(classes)}"
+            )
+        for name in names:
+            paths.append(os.path.join(entry, name))
+            found.append(labels[entry.name])
+    if not paths:
         raise ValueError(
             f"{str(folder)!r} has no images; allowed are <class>/<image> with the endings "
             f"{', '.join(_SUFFIXES)}"
         )
-    images, labels = [], []
-    for file in _watched(files, f"reading {folder.name}"):
-        if file.parent.name not in classes:
-            raise ValueError(
-                f"{str(file.parent)!r} is no class of train/; allowed are {', '.join(classes)}"
-            )
-        try:
-            with Image.open(file) as image:
-                if image.mode.startswith(("I", "F")):  # a conversion would clip, not scale
-                    raise ValueError(
-                        f"{str(file)!r} has pixels of mode {image.mode}; allowed are 8-bit images"
-                    )
-                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(f"{str(file)!r} is no readable image ({error})") from None
+    return paths, np.array(found, np.int32)
+
+
+def open_image(file: str | IO[bytes], name: str) -> "Image.Image":
+    """The image in a file, grey or RGB.
+
+    Raises:
+        ValueError: for a file, named so in the message, that is no image of 8 bits a channel.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):  # a conversion would clip, not scale
+                raise ValueError(
+                    f"{name!r} has pixels of mode {image.mode}; allowed are 8-bit images"
+                )
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"{name!r} is no readable image ({error})") from None
+
+
+def _read_images(folder: Path, classes: list[str]) -> Split:
+    paths, labels = image_files(folder, classes)
+    images: list[np.ndarray] = []
+    for path in _watched(paths, f"reading {folder.name}"):
+        pixels = np.asarray(open_image(path, path))
         images.append(pixels if pixels.ndim == 3 else pixels[..., None])
         if images[-1].shape != images[0].shape:
             raise ValueError(
-                f"{str(file)!r} has height, width, channels {images[-1].shape}; allowed is "
-                f"{images[0].shape}, as {str(files[0])!r} has; bring all images to one size "
-                "and mode (grey or colour) first"
+                f"{path!r} has height, width, channels {images[-1].shape}; allowed is "
+                f"{images[0].shape}, as {paths[0]!r} has; bring all images to one size and mode "
+                f"(grey or colour) first{_OR_STREAM}"
             )
-        labels.append(classes.index(file.parent.name))
-    return Split(np.stack(images), np.array(labels, np.int32))
+    return Split(np.stack(images), labels)
 
 
 def _tfds(name: str, data_dir: Path) -> Dataset:
+    builder, test_split = tfds_builder(name, data_dir)
+    try:
+        splits = [_read_split(builder, split) for split in ("train", test_split)]
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"name={name!r} cannot be read ({error}); allowed is a complete TFDS folder"
+        ) from None
+    kind = name.split("/")[0]
+    return from_arrays(
+        *splits[0],
+        *splits[1],
+        name=name,
+        classes=builder.info.features["label"].names,
+        statistics=_STATISTICS.get(kind),
+        augmentation=_AUGMENTATIONS.get(kind),
+    )
+
+
+def tfds_builder(name: str, data_dir: Path) -> tuple[Any, str]:
+    """The TFDS builder of a data set with images and labels, and its split for tests.
+
+    Raises:
+        ValueError: if it is not there, or of another kind.
+    """
     folder = _tfds_folder(name, data_dir)
     info = json.loads((folder / "dataset_info.json").read_text())
     # TFDS itself takes a missing format for TFRecord.
@@ -193,21 +260,7 @@ def _tfds(name: str, data_dir: Path) -> Dataset:
             f"name={name!r} has the splits {', '.join(builder.info.splits)}; allowed is a data "
             f"set with train and one of {', '.join(_TEST_NAMES)}"
         )
-    try:
-        splits = [_read_split(builder, split) for split in ("train", tests[0])]
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"name={name!r} cannot be read ({error}); allowed is a complete TFDS folder"
-        ) from None
-    kind = name.split("/")[0]
-    return from_arrays(
-        *splits[0],
-        *splits[1],
-        name=name,
-        classes=features["label"].names,
-        statistics=_STATISTICS.get(kind),
-        augmentation=_AUGMENTATIONS.get(kind),
-    )
+    return builder, tests[0]
 
 
 def _unless_opencv(record: logging.LogRecord) -> bool:
@@ -228,8 +281,8 @@ def _tfds_folder(name: str, data_dir: Path) -> Path:
     return max(found, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
 
 
-def _read_split(builder: object, split: str) -> Split:
-    source = builder.as_data_source(split=split)  # type: ignore[attr-defined]
+def _read_split(builder: Any, split: str) -> Split:
+    source = builder.as_data_source(split=split)
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     at_once = 1000
@@ -239,7 +292,7 @@ def _read_split(builder: object, split: str) -> Split:
         if len(shapes) > 1:
             raise ValueError(
                 f"{split} has images of {' and '.join(map(str, sorted(shapes)[:2]))}; allowed is "
-                "one size; bring all images to one size first"
+                f"one size; bring all images to one size first{_OR_STREAM}"
             )
         images.append(np.stack([row["image"] for row in rows]))
         labels.append(np.array([row["label"] for row in rows], np.int32))

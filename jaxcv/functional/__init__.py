@@ -1,6 +1,13 @@
 """Pure functions on arrays: no state, no Flax. Images are NHWC, kernels HWIO."""
 
 from jaxcv.functional.channels import channel_shuffle
+from jaxcv.functional.color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    color_jitter,
+)
 from jaxcv.functional.convolution import (
     conv2d,
     depthwise_conv2d,
@@ -31,9 +38,14 @@ __all__ = [
     "Statistics",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
     "avg_pool2d",
     "batch_norm",
     "channel_shuffle",
+    "color_jitter",
     "conv2d",
     "conv_transpose2d",
     "cutout",

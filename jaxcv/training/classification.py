@@ -1,7 +1,7 @@
 """Training a network of cells to classify, compiled: state, step, evaluation."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -17,12 +17,12 @@ from jaxcv.genotype import Genotype
 from jaxcv.models import SKELETONS, CellNetwork
 from jaxcv.models.network import check_images
 from jaxcv.models.skeleton import least_size
-from jaxcv.training.evaluation import evaluator
+from jaxcv.training.evaluation import evaluator, stream_evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
-from jaxcv.training.parallel import shard_batch
+from jaxcv.training.parallel import replicated, shard_batch
 from jaxcv.training.randomness import Keys, key_data
-from jaxcv.training.schedule import cosine_by_epoch, linear_by_epoch
+from jaxcv.training.schedule import cosine_by_epoch, exponential_by_epoch, linear_by_epoch
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,26 @@ class Config:
     batch_size: int = 96
     """Images in a batch."""
     learning_rate: float = 0.025
-    """At the start; falls to 0 along a cosine, epoch by epoch."""
+    """At the start."""
+    learning_rate_decay: float = 0.0
+    """Its factor from one epoch to the next; 0 for a cosine, epoch by epoch, that falls to 0."""
     momentum: float = 0.9
     """Of the gradients."""
     weight_decay: float = 3e-4
     """Added to the gradient."""
     clip: float = 5.0
     """Largest norm of the gradient."""
+    label_smoothing: float = 0.0
+    """Part of each label that is spread over all classes in the loss of training."""
     drop_path: float = 0.2
     """Probability at the end; rises linearly from 0, epoch by epoch."""
     auxiliary_weight: float = 0.4
     """Of the auxiliary head's loss; 0 for no such head."""
     cutout: int = 16
     """Side of the square that is cut out of training images, in pixels; 0 for none."""
+    image_size: int = 0
+    """Height and width, in pixels, that random crops of photographs are resized to, which are read
+    as they are needed; 0 for a data set that is held in memory with images of one size."""
     evaluate_every: int = 1
     """Epochs between evaluations on the test images."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -72,6 +79,11 @@ class Config:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path={self.drop_path!r}; allowed is a probability in [0, 1)")
+        for name in ("label_smoothing", "learning_rate_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1]")
+        if self.image_size < 0:
+            raise ValueError(f"image_size={self.image_size!r}; allowed is at least 0")
 
 
 Batch = tuple[jax.Array, jax.Array]
@@ -100,8 +112,12 @@ class Training(NamedTuple):
     """One step on a batch."""
     advance: Callable[[TrainState, Split, int], TrainState]
     """A number of steps within an epoch, on batches drawn inside; the state given is used up."""
+    stream_advance: Callable[[TrainState, Batch], TrainState]
+    """One step on a batch of uint8 images, as they were read; the state given is used up."""
     evaluate: Callable[[TrainState, Any], dict[str, jax.Array]]
     """Loss and accuracy on the batches of ``padded_batches``."""
+    stream_evaluate: Callable[[TrainState, Iterable[Any]], dict[str, jax.Array]]
+    """The same on batches that come one after the other."""
     model: Callable[[TrainState], CellNetwork]
     """The network of a state."""
     learning_rate: optax.Schedule
@@ -165,7 +181,13 @@ def build(
         network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
     )
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
-    schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
+    if config.learning_rate_decay:
+        schedule = exponential_by_epoch(
+            config.learning_rate, config.learning_rate_decay, steps_per_epoch
+        )
+    else:
+        schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
+    smooth_cross_entropy = functools.partial(cross_entropy, smoothing=config.label_smoothing)
     drop_path = linear_by_epoch(config.drop_path, config.epochs, steps_per_epoch)
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip),
@@ -195,9 +217,9 @@ def build(
             found = model.features(
                 images, heads, train=True, key=keys("drop path", step), drop_path=drop_path(step)
             )
-            total = cross_entropy(found["logits"], labels)
+            total = smooth_cross_entropy(found["logits"], labels)
             if has_auxiliary:
-                total += config.auxiliary_weight * cross_entropy(found["auxiliary"], labels)
+                total += config.auxiliary_weight * smooth_cross_entropy(found["auxiliary"], labels)
             statistics = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
             return total, (accuracy(found["logits"], labels), statistics)
 
@@ -210,6 +232,11 @@ def build(
         sums = add_metrics(state.sums, metrics, step % steps_per_epoch == 0)
         return TrainState(step + 1, state.key, weights, statistics, optimizer_state, sums)
 
+    def augmented_update(state: TrainState, batch: Batch) -> TrainState:
+        images, labels = batch
+        images = augment(Keys(state.key)("images", state.step), images, augmentation, mean, std)
+        return update(state, shard_batch((images, labels), mesh))
+
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, data: Split, steps: jax.Array) -> TrainState:
         keys = Keys(state.key)
@@ -218,17 +245,32 @@ def build(
         def step_once(_: jax.Array, state: TrainState) -> TrainState:
             start = state.step % steps_per_epoch * config.batch_size
             rows = lax.dynamic_slice(order, (start,), (config.batch_size,))
-            images = augment(keys("images", state.step), data.images[rows], augmentation, mean, std)
-            return update(state, shard_batch((images, data.labels[rows]), mesh))
+            return augmented_update(state, (data.images[rows], data.labels[rows]))
 
         return lax.fori_loop(0, steps, step_once, state)
 
+    stream_advance = jax.jit(augmented_update, donate_argnums=0, out_shardings=replicated(mesh))
+
     evaluate_batches = evaluator(graph, mean, std, mesh)
+    evaluate_stream = stream_evaluator(graph, mean, std, mesh)
 
     def evaluate(state: TrainState, batches: Any) -> dict[str, jax.Array]:
         return evaluate_batches(batches, state.weights, state.statistics)
 
+    def stream_evaluate(state: TrainState, batches: Iterable[Any]) -> dict[str, jax.Array]:
+        return evaluate_stream(batches, state.weights, state.statistics)
+
     def model(state: TrainState) -> CellNetwork:
         return nnx.merge(graph, state.weights, state.statistics)
 
-    return Training(init, jax.jit(update), advance, evaluate, model, schedule, steps_per_epoch)
+    return Training(
+        init,
+        jax.jit(update),
+        advance,
+        stream_advance,
+        evaluate,
+        stream_evaluate,
+        model,
+        schedule,
+        steps_per_epoch,
+    )

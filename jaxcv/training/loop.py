@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxcv.training import checkpoint
+from jaxcv.training.parallel import agreed, of_first_process
 from jaxcv.training.run import Run
 
 # Long enough that the host costs nothing, short enough for a live progress bar and a quick Ctrl-C.
@@ -83,7 +84,7 @@ def fit(
     """
     folder = None if run is None else run.path / "checkpoints"
     found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
-    state = init() if found is None else found[1]
+    state = of_first_process(init() if found is None else found[1])
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None and folder is not None:
         run.begin()
@@ -111,7 +112,7 @@ def fit(
         initial=step,
         desc=description,
         unit="step",
-        disable=not progress,
+        disable=not progress or jax.process_index() > 0,
         dynamic_ncols=True,
         file=sys.stderr,
     )
@@ -121,8 +122,12 @@ def fit(
         saved = epoch_start = time.monotonic()
         chunk, counted = 1, 0
         while step < total and not (step % steps_per_epoch == 0 and stop(rows)):
-            if interrupted():
+            late = time.monotonic() - saved > _CHECKPOINT_SECONDS
+            stopped, due, chunk = agreed(interrupted(), late, chunk)
+            if stopped or due:
                 save()
+                saved = time.monotonic()
+            if stopped:
                 raise KeyboardInterrupt(f"stopped after step {step} of {total}")
             started = time.monotonic()
             steps = min(chunk, steps_per_epoch - step % steps_per_epoch)
@@ -155,7 +160,6 @@ def fit(
                     run.log(row)
                 if log is not None:
                     log(row)
-            if step % steps_per_epoch == 0 or now - saved > _CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
     return state

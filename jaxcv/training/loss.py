@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import optax
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Mean over the batch of ``-log softmax(logits)[label]``: [batch, classes] and integers
-    [batch] to a scalar."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    [batch] to a scalar. That part of each label is spread over all classes (arXiv:1512.00567)."""
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    targets = optax.smooth_labels(
+        jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
+    )
+    return optax.softmax_cross_entropy(logits, targets).mean()
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 import jaxcv
 
 # Of the temporary names: what a killed process left under one counts for nothing.
@@ -31,7 +33,7 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
 
 
 class Run:
-    """A run folder.
+    """A run folder. Of several processes of ``jax.distributed`` all have it, and the first writes.
 
     Attributes:
         path: the folder.
@@ -71,6 +73,8 @@ class Run:
         """
         path = Path(path)
         content = {"jaxcv": jaxcv.__version__, "kind": kind, **config}
+        if jax.process_index() > 0:
+            return cls(path, content, [])
         # A run begins with its config.json, the last of its first files to be written.
         unbegun = set(files or {})
         try:
@@ -133,5 +137,7 @@ class Run:
             self._write_rows()
 
     def _write_rows(self) -> None:
+        if jax.process_index() > 0:
+            return
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_atomically(self.path / "metrics.jsonl", text)

@@ -16,6 +16,11 @@ def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int)
     return schedule
 
 
+def exponential_by_epoch(start: float, decay: float, steps_per_epoch: int) -> optax.Schedule:
+    """``start * decay ** e`` in epoch e, constant within an epoch."""
+    return optax.exponential_decay(start, steps_per_epoch, decay, staircase=True)
+
+
 def linear_by_epoch(end: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """``end * e / epochs`` in epoch e, constant within an epoch."""
 

@@ -1,6 +1,5 @@
 """Every kind of source, right and wrong. A small TFDS folder is written here, record by record."""
 
-import io
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_data import write_tfds
 
 from jaxcv.data import Augmentation, load
 
@@ -19,12 +19,6 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "tfds"
 
 def numbered(count, shape):
     return np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
-    return file.getvalue()
 
 
 class TestDigits:
@@ -195,67 +189,12 @@ class TestFolder:
 
 
 class TestTfds:
-    @staticmethod
-    def write(folder, images, labels, *, splits=("train", "test"), shape=(4, 4, 3), **info):
-        """A TFDS folder as TFDS would write it, each split with all the images."""
-        from array_record.python.array_record_module import ArrayRecordWriter
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        folder.mkdir(parents=True)
-        for split in splits:
-            writer = ArrayRecordWriter(
-                str(folder / f"tiny-{split}.array_record-00000-of-00001"), "group_size:1"
-            )
-            for image, label in zip(images, labels, strict=True):
-                example = tf_example_pb2.Example()
-                example.features.feature["image"].bytes_list.value.append(png(image))
-                example.features.feature["label"].int64_list.value.append(label)
-                writer.write(example.SerializeToString())
-            writer.close()
-        described = {
-            "name": "tiny",
-            "version": folder.name,
-            "fileFormat": "array_record",
-            "splits": [
-                {
-                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                    "name": split,
-                    "numBytes": "1",
-                    "shardLengths": [str(len(images))],
-                }
-                for split in splits
-            ],
-        }
-        (folder / "dataset_info.json").write_text(json.dumps(described | info))
-        features = "tensorflow_datasets.core.features."
-        image = {
-            "pythonClassName": f"{features}image_feature.Image",
-            "image": {
-                "dtype": "uint8",
-                "encodingFormat": "png",
-                "shape": {"dimensions": [str(d) for d in shape]},
-            },
-        }
-        label = {
-            "pythonClassName": f"{features}class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": "2"},
-        }
-        (folder / "features.json").write_text(
-            json.dumps(
-                {
-                    "pythonClassName": f"{features}features_dict.FeaturesDict",
-                    "featuresDict": {"features": {"image": image, "label": label}},
-                }
-            )
-        )
-        (folder / "label.labels.txt").write_text("cat\ndog\n")
-
     images = numbered(5, (4, 4, 3))
     labels = (0, 1, 1, 0, 1)
 
     @pytest.mark.parametrize("test_name", ["test", "validation"])
     def test_images_and_labels(self, tmp_path, test_name):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels, splits=("train", test_name))
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels, splits=("train", test_name))
         dataset = load("tiny", str(tmp_path))
         assert dataset.name == "tiny"
         assert dataset.classes == ("cat", "dog")
@@ -264,27 +203,27 @@ class TestTfds:
             assert split.labels.tolist() == list(self.labels)
 
     def test_data_dir_from_the_environment(self, tmp_path, monkeypatch):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
         assert len(load("tiny").train.labels) == 5
 
     def test_the_newest_version(self, tmp_path):
         for version, count in (("1.9.0", 2), ("1.10.0", 3)):
-            self.write(tmp_path / "tiny" / version, self.images[:count], self.labels[:count])
+            write_tfds(tmp_path / "tiny" / version, self.images[:count], self.labels[:count])
         assert len(load("tiny", str(tmp_path)).train.labels) == 3
         assert len(load("tiny/1.9.0", str(tmp_path)).train.labels) == 2
 
     def test_one_of_several_configurations_must_be_named(self, tmp_path):
         for configuration, count in (("large", 2), ("small", 3)):
             folder = tmp_path / "tiny" / configuration / "1.0.0"
-            self.write(folder, self.images[:count], self.labels[:count])
+            write_tfds(folder, self.images[:count], self.labels[:count])
         with pytest.raises(ValueError, match=r"several configurations.*tiny/large, tiny/small"):
             load("tiny", str(tmp_path))
         assert len(load("tiny/large", str(tmp_path)).train.labels) == 2
 
     def test_tfrecord_with_the_command_that_converts(self, tmp_path):
         folder = tmp_path / "tiny/1.0.0"
-        self.write(folder, self.images, self.labels, fileFormat="tfrecord")
+        write_tfds(folder, self.images, self.labels, fileFormat="tfrecord")
         command = (
             f"tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record"
         )
@@ -294,29 +233,29 @@ class TestTfds:
     def test_after_that_command(self, tmp_path):
         """It leaves the records of both formats side by side and says so in this way."""
         formats = {"fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels, **formats)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels, **formats)
         np.testing.assert_array_equal(load("tiny", str(tmp_path)).train.images, self.images)
 
     def test_images_of_different_size(self, tmp_path):
         images = [np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]
-        self.write(tmp_path / "tiny/1.0.0", images, (0, 1), shape=(-1, -1, 3))
+        write_tfds(tmp_path / "tiny/1.0.0", images, (0, 1), shape=(-1, -1, 3))
         with pytest.raises(ValueError, match=r"\(4, 4, 3\) and \(5, 4, 3\); allowed is one size"):
             load("tiny", str(tmp_path))
 
     def test_records_missing(self, tmp_path):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         next((tmp_path / "tiny/1.0.0").glob("tiny-test*")).unlink()
         with pytest.raises(ValueError, match=r"name='tiny' cannot be read.*allowed is a complete"):
             load("tiny", str(tmp_path))
 
     def test_no_test_split(self, tmp_path):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels, splits=("train", "extra"))
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels, splits=("train", "extra"))
         with pytest.raises(ValueError, match="has the splits train, extra; allowed"):
             load("tiny", str(tmp_path))
 
     @pytest.mark.parametrize("change", ["no label", "label is text"])
     def test_no_class_labels(self, tmp_path, change):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         file = tmp_path / "tiny/1.0.0/features.json"
         features = json.loads(file.read_text())
         if change == "no label":
@@ -351,18 +290,18 @@ class TestTfds:
         ],
     )
     def test_unknown_name_with_the_nearest(self, tmp_path, name, near):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         with pytest.raises(ValueError, match=f"name='{name}' is not there.*did you mean.*{near}"):
             load(name, str(tmp_path))
 
     @pytest.mark.parametrize("name", ["", "**", "/no/such/folder", "../x", "huggingface:mnist"])
     def test_no_name_at_all(self, tmp_path, name):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         with pytest.raises(ValueError, match=f"name={re.escape(repr(name))} is not there; allowed"):
             load(name, str(tmp_path))
 
     def test_imports_are_late_and_reading_is_silent(self, tmp_path):
-        self.write(tmp_path / "tiny/1.0.0", self.images, self.labels)
+        write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         script = """
 import sys
 import jaxcv.data

@@ -10,7 +10,7 @@ import pytest
 from jaxcv.training import checkpoint
 from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.run import Run, write_atomically
-from jaxcv.training.schedule import cosine_by_epoch, linear_by_epoch
+from jaxcv.training.schedule import cosine_by_epoch, exponential_by_epoch, linear_by_epoch
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
@@ -52,6 +52,17 @@ def test_metrics_after_a_step_are_forgotten(tmp_path):
         run.log({"step": step})
     run.rewind(2)
     assert Run.open(tmp_path, "search").rows == [{"step": 1}, {"step": 2}]
+
+
+def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    run = Run.create(tmp_path / "run", "train", {"a": 1}, {"genotype.json": "{}"})
+    run.begin()
+    run.log({"step": 1})
+    run.log({"step": 2})
+    run.rewind(1)
+    assert run.rows == [{"step": 1}] and run.config["a"] == 1
+    assert not list(tmp_path.iterdir())
 
 
 STATE = {"a": (jnp.arange(3.0), jnp.int32(7)), "b": jnp.eye(2), "c": jnp.bfloat16(1.5)}
@@ -106,11 +117,13 @@ def test_there_may_be_no_checkpoint(tmp_path):
 
 def test_schedules_are_constant_within_an_epoch():
     cosine, linear = cosine_by_epoch(0.025, 0.001, 50, 10), linear_by_epoch(0.2, 50, 10)
+    exponential = exponential_by_epoch(0.1, 0.97, 10)
     for step in (0, 9, 10, 255, 499):
         epoch = step // 10
         expected = 0.001 + 0.024 * (1 + math.cos(math.pi * epoch / 50)) / 2
         assert float(cosine(step)) == pytest.approx(expected, rel=1e-6)
         assert float(linear(step)) == pytest.approx(0.2 * epoch / 50, rel=1e-6)
+        assert float(exponential(step)) == pytest.approx(0.1 * 0.97**epoch, rel=1e-5)
 
 
 def test_keys_differ_by_name_and_step():
