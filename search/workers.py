@@ -19,7 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxcv.functional._arguments import positive
 from search.evaluators import Evaluator, Outcome
@@ -146,7 +146,7 @@ def on_ray(count: int | None = None) -> Workers:
         own = not ray.is_initialized()
         if own:
             ray.init(include_dashboard=False, log_to_driver=False)
-        actors = []
+        actors: list[Any] = []
         try:
             resources = ray.cluster_resources()
             device = "GPU" if resources.get("GPU") else "CPU"
@@ -156,7 +156,10 @@ def on_ray(count: int | None = None) -> Workers:
                 raise ValueError(
                     f"count={count!r}; allowed is at most {most}, one for each {device}"
                 )
-            actor = ray.remote(num_cpus=1, num_gpus=int(device == "GPU"), max_restarts=-1)(_Worker)
+            # What is remote of a class is made as it is called, so there are no types for it.
+            actor: Any = ray.remote(num_cpus=1, num_gpus=int(device == "GPU"), max_restarts=-1)(
+                _Worker
+            )
             pickled = ray.put(ray.cloudpickle.dumps(evaluator))
             actors += [actor.remote() for _ in range(count or most)]
 
