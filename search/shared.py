@@ -141,6 +141,7 @@ def train_shared(
     key: jax.Array | None = None,
     *,
     folder: Run | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> Any:
     """Trains shared weights, each step those of one point on one batch.
@@ -154,6 +155,7 @@ def train_shared(
         sample: which points.
         key: a JAX random key for everything random; ``jax.random.key(0)`` by default.
         folder: a run to write metrics and checkpoints to, and to go on with if it has a checkpoint.
+        log: called with the metrics of each epoch as it ends.
         progress: whether to show a progress bar.
 
     Returns:
@@ -194,6 +196,7 @@ def train_shared(
         end_epoch=lambda state: {},
         description="shared weights",
         run=folder,
+        log=log,
         progress=progress,
     )
     return state.weights

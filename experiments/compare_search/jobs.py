@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,50 +14,13 @@ import numpy as np
 
 import search
 from experiments import train
+from experiments.compare_search.black_box import black_box
 from experiments.compare_search.methods import METHODS
+from experiments.compare_search.options import Options
 from experiments.environment import environment
 from jaxcv import data
-from jaxcv.functional._arguments import positive
 from jaxcv.genotype import Genotype
-from jaxcv.training import classification
 from jaxcv.training.run import Run, write_atomically
-from search import Config
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to compare, on what, and at what cost."""
-
-    data: str = "digits"
-    """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
-    data_dir: str | None = None
-    """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    folder: str = "runs/compare_search"
-    """Where the run goes: a folder for each job, the table, its picture."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """What to compare."""
-    seeds: int = 3
-    """Searches by each method, each with a training of what it found."""
-    seed: int = 0
-    """The first seed."""
-    space: str = "darts"
-    """What to search, of methods that leave the choice: darts, or one of s1 to s4."""
-    jobs: int = 1
-    """Jobs at a time, each in a process of its own; they share the device."""
-    search: Config = field(default_factory=Config)
-    """What all methods share; each changes only what makes it that method."""
-    train: classification.Config = field(default_factory=classification.Config)
-    """Of every network that is found."""
-
-    def __post_init__(self) -> None:
-        positive(seeds=self.seeds, jobs=self.jobs)
-        search.create_space(self.space)
-        for name in self.methods:
-            if name not in METHODS:
-                raise ValueError(f"methods has {name!r}; allowed are {', '.join(METHODS)}")
-        if not self.methods:
-            raise ValueError(f"methods is empty; allowed are {', '.join(METHODS)}")
-
 
 Job = tuple[str, int]
 """A method, and a seed."""
@@ -67,7 +29,7 @@ Job = tuple[str, int]
 def jobs_of(options: Options) -> list[Job]:
     """All jobs, seed by seed, so that every method is seen early."""
     seeds = range(options.seed, options.seed + options.seeds)
-    return [(name, seed) for seed in seeds for name in options.methods]
+    return [(name, seed) for seed in seeds for name in options.chosen]
 
 
 def results(folder: Path, options: Options) -> Iterator[dict[str, Any]]:
@@ -162,6 +124,8 @@ def _search(
     """The cell that a method finds, and figures of its search."""
     name, seed = job
     method, key = METHODS[name], jax.random.key(seed)
+    if method.strategy is not None:
+        return black_box(own, options, job, dataset, progress=progress)
     space = search.create_space(options.space if method.space == "darts" else method.space)
     if method.kind == "random":
         return search.random_genotype(space, key), {"search_seconds": 0.0}

@@ -1,9 +1,24 @@
-"""The methods that find cells, by name: what each changes in the settings that all share."""
+"""The methods that find architectures, by name: what each changes in the settings that all share,
+or the strategy of black-box search that it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from search import Config, Stages
+from search.strategies import (
+    ENAS,
+    PPO,
+    HierarchicalEvolution,
+    LocalSearch,
+    Progressive,
+    RandomSearch,
+    RegularizedEvolution,
+    Strategy,
+    Surrogate,
+    TabularReinforce,
+    successive_halving,
+)
 
 
 def _same(config: Config) -> Config:
@@ -24,6 +39,10 @@ class Method:
         change: from the settings that all methods share to its own, of the same cost.
         stages: from these settings, how it goes in stages.
         space: the space that it searches in place of "darts", if it must.
+        strategy: of black-box search, at a size for some hundred trials.
+        evaluator: what scores the trials of a strategy: training, briefly and from scratch, or
+            shared weights, which the strategy's paths train, or uniform ones.
+        tabular: whether it can be told the scores of a table.
     """
 
     title: str
@@ -31,6 +50,9 @@ class Method:
     change: Callable[[Config], Config] = _same
     stages: Callable[[Config], Stages] = _no_stages
     space: str = "darts"
+    strategy: Strategy | None = None
+    evaluator: Literal["training", "shared", "shared_uniform"] = "training"
+    tabular: bool = False
 
 
 def _changed(**changes: object) -> Callable[[Config], Config]:
@@ -60,6 +82,39 @@ METHODS = {
         space="darts_without_none",
     ),
     "pcdarts": Method("PC-DARTS", change=_changed(relaxation="edge_softmax", partial=4)),
+    "darts_pt": Method(
+        "DARTS+PT",
+        # Without tuning between the decisions, which would cost many times the search.
+        change=_changed(selection="perturbation", selection_epochs=0),
+        space="darts_without_none",
+    ),
     "pdarts": Method("P-DARTS", change=_thirds, stages=_growing),
-    "random": Method("Random cell", kind="random"),
+    "random": Method("Random cell", "random"),
+    "random_search": Method("Random search", "random", strategy=RandomSearch(), tabular=True),
+    "regularized_evolution": Method(
+        "Regularized evolution",
+        "evolution",
+        # As NAS-Bench-201 has it.
+        strategy=RegularizedEvolution(population=10, sample=3),
+        tabular=True,
+    ),
+    "hierarchical_evolution": Method(
+        "Evolution by tournament",
+        "evolution",
+        strategy=HierarchicalEvolution(initial=10),
+        tabular=True,
+    ),
+    "local_search": Method("Local search", "local search", strategy=LocalSearch(), tabular=True),
+    "reinforce": Method("REINFORCE", "RL", strategy=TabularReinforce(), tabular=True),
+    "ppo": Method("Controller (PPO)", "RL", strategy=PPO(batch=10)),
+    "surrogate": Method("Surrogate", "SMBO", strategy=Surrogate(), tabular=True),
+    "progressive": Method("PNAS", "SMBO", space="pnas", strategy=Progressive(beam=16)),
+    "halving": Method("Successive halving", "random", strategy=successive_halving(count=9, most=3)),
+    "random_shared": Method(
+        "Random search, shared weights",
+        "random",
+        strategy=RandomSearch(),
+        evaluator="shared_uniform",
+    ),
+    "enas": Method("ENAS", "RL", strategy=ENAS(), evaluator="shared"),
 }

@@ -1,7 +1,8 @@
-"""The picture of a comparison."""
+"""The pictures of a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.compare_search.table import Summary
@@ -44,4 +45,53 @@ def draw_errors(found: Sequence[Summary]) -> Figure:
     axes.tick_params(axis="x", labelsize=9, color="#999999", labelcolor="#444444")
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
+    return figure
+
+
+_COLORS = ("#5d6670", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def draw_progress(curves: Mapping[str, tuple[Sequence[float], Sequence[float], int]]) -> Figure:
+    """The test error of the best architecture so far, by validation, over the trials.
+
+    Args:
+        curves: by title the mean over searches after each trial, the deviation, and the number of
+            searches. Bands are 95% confidence intervals of the mean.
+    """
+    figure = Figure((7.6, 4.2), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    ends = []
+    for (title, (mean, deviation, count)), color in zip(curves.items(), _COLORS, strict=False):
+        trials = np.arange(1, len(mean) + 1)
+        center, reach = 100 * np.asarray(mean), 196 * np.asarray(deviation) / np.sqrt(count)
+        axes.plot(trials, center, color=color, linewidth=1.6)
+        axes.fill_between(trials, center - reach, center + reach, color=color, alpha=0.18, lw=0)
+        ends.append([center[-1], title, color])
+    axes.set_xlim(1, len(mean))
+    first = [100 * curve[0][min(9, len(curve[0]) - 1)] for curve in curves.values()]
+    last = [end for end, _, _ in ends]
+    spread = max(max(first) - min(last), 0.1)
+    axes.set_ylim(min(last) - 0.08 * spread, max(first) + 0.08 * spread)
+    # Labels stand beside the ends of their curves, and apart.
+    place, step = -np.inf, 0.055 * 1.16 * spread
+    for end, title, color in sorted(ends):
+        place = max(end, place + step)
+        axes.annotate(
+            title,
+            (1, place),
+            (8, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            color=color,
+            size=9.5,
+            va="center",
+            annotation_clip=False,
+        )
+    axes.set_xlabel("trials", size=10)
+    axes.set_title("test error of the best by validation (%)", size=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, color="#999999", labelcolor="#444444")
     return figure

@@ -1,5 +1,6 @@
 """The comparison of methods: interrupted, resumed, side by side, its table, wrong options."""
 
+import itertools
 import json
 
 import jax
@@ -8,13 +9,17 @@ import pytest
 
 import search
 from experiments import train
-from experiments.compare_search import command, jobs
+from experiments.compare_search import black_box, command, jobs
 from experiments.compare_search.methods import METHODS
+from experiments.compare_search.options import Options
 from experiments.compare_search.picture import draw_errors
-from experiments.compare_search.table import HEAD, markdown, summaries
+from experiments.compare_search.table import HEAD, cells, markdown, summaries, tabular_cells
 from experiments.presets import PUBLISHED
+from jaxcv import data
 from jaxcv.genotype import Genotype
+from jaxcv.models.nasbench201 import EDGES, OPERATIONS
 from search import Config
+from search.evaluators import Outcome
 
 TINY = [
     *("--preset", "digits", "--seeds", "1", "--space", "s2"),
@@ -86,7 +91,7 @@ def test_the_table_has_means_and_deviations_of_a_sample():
     assert darts.mean == pytest.approx(0.2) and random.deviation == 0
     assert darts.deviation == pytest.approx(np.std([0.1, 0.3], ddof=1))
     assert (darts.parameters, darts.skips, random.skips) == (1500, 0.5, None)
-    lines = markdown([darts, random]).splitlines()
+    lines = markdown(HEAD, map(cells, [darts, random])).splitlines()
     assert "20.00 ± 14.14" in lines[2] and "20.00 ± 0.00" in lines[3]
     assert {line.count("|") for line in lines} == {len(HEAD) + 1}
 
@@ -101,11 +106,88 @@ def test_methods_differ_from_their_presets_in_size_alone():
     """What makes a method that method is the same in both."""
     for name, published in PUBLISHED.items():
         changed = METHODS[name].change(Config())
-        for setting in ("relaxation", "partial", "penalty_weight", "gradient"):
+        for setting in ("relaxation", "partial", "penalty_weight", "gradient", "selection"):
             # DrNAS's partial channels belong to its two stages.
             if (name, setting) != ("drnas", "partial"):
                 assert getattr(changed, setting) == getattr(published.search, setting)
         assert METHODS[name].space == published.space
+
+
+class Stub:
+    """Scores by the number of the trial, and lets the third fail."""
+
+    def __init__(self, decode, halves, config):
+        self.decode, self.count = decode, 0
+
+    def __call__(self, proposal, seed):
+        self.count += 1
+        self.decode(proposal.point)
+        if self.count == 3:
+            raise FloatingPointError("it diverged")
+        return Outcome(self.count / 100, {})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, m in METHODS.items() if m.strategy and m.evaluator == "training"]
+)
+def test_a_strategy_searches_cells_and_its_failures_are_counted(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(black_box, "FromScratch", Stub)
+    options = Options(trials=12)
+    dataset = data.load("digits")
+    found, figures = black_box.black_box(tmp_path, options, (name, 0), dataset, progress=False)
+    assert isinstance(found, Genotype)
+    assert figures["failed"] == 1 and figures["valid_accuracy"] == 0.12
+    # All of it is in the history: nothing is scored again.
+    again, _ = black_box.black_box(tmp_path, options, (name, 0), dataset, progress=False)
+    assert again == found
+
+
+def test_shared_weights_are_trained_and_score(tmp_path):
+    small = Config(channels=2, layers=1, epochs=1, batch_size=256)
+    options = Options(trials=2, space="s2", search=small)
+    for name in ("random_shared", "enas"):
+        job = (name, 0)
+        (tmp_path / name).mkdir()
+        found, figures = black_box.black_box(
+            tmp_path / name, options, job, data.load("digits"), progress=False
+        )
+        assert set(found.cells) == {"normal", "reduce"}
+        assert figures["search_seconds"] > 0 and 0 < figures["valid_accuracy"] <= 1
+
+
+def test_a_table_is_searched_by_validation_and_judged_by_test(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    lines = ["arch,params_M,c10valid_val_ep12,c10valid_val_ep200,c10_test_ep200"]
+    random = np.random.default_rng(0)
+    for cell in itertools.product(OPERATIONS, repeat=6):
+        parts = [f"{name}~{source}" for name, (source, _) in zip(cell, EDGES, strict=True)]
+        text = "+".join(f"|{'|'.join(parts[a:b])}|" for a, b in ((0, 1), (1, 3), (3, 6)))
+        valid = 100 * random.random()
+        # The longer training's validation would mislead.
+        lines.append(f"{text},0.5,{valid},{100 - valid},{valid / 2}")
+    path.write_text("\n".join(lines))
+    arguments = ["--preset", "nasbench201", "--table", str(path), "--trials", "20", "--seeds", "3"]
+    arguments += ["--methods", "random_search", "local_search", "--jobs", "1"]
+    command.command([*arguments, "--folder", str(tmp_path / "run")])
+    found = json.loads((tmp_path / "run" / "random_search.json").read_text())
+    # The largest of 20 uniform numbers is 20 / 21 on average.
+    assert np.mean(found["test_errors"]) == pytest.approx(1 - 20 / 21 / 2, abs=0.06)
+    assert np.all(np.diff(found["curve"]) <= 0) and len(found["curve"]) == 20
+    assert found["curve"][-1] == pytest.approx(np.mean(found["test_errors"]), abs=1e-5)
+    assert "Local search" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="methods has 'enas'; allowed are random_search"):
+        command.command([*arguments[:4], "--methods", "enas"])
+
+
+def test_p_values_are_those_of_the_errors():
+    own = {"parameters": [1.0] * 4}
+    found = {
+        "random_search": {**own, "test_errors": [0.3, 0.4, 0.35, 0.5]},
+        "surrogate": {**own, "test_errors": [0.1, 0.2, 0.15, 0.05]},
+    }
+    random, surrogate = tabular_cells(found)
+    # Of the 70 ways to part 8 numbers the two most extreme.
+    assert surrogate[5] == f"{2 / 70:.1g}" and random[5] == "–" and surrogate[6] == "–"
 
 
 @pytest.mark.parametrize(
@@ -123,5 +205,5 @@ def test_wrong_options_are_named(option, value, message):
 
 
 def test_every_method_is_seen_before_the_second_seed():
-    options = jobs.Options(methods=("random", "gdas"), seeds=2, seed=5)
+    options = Options(methods=("random", "gdas"), seeds=2, seed=5)
     assert jobs.jobs_of(options) == [("random", 5), ("gdas", 5), ("random", 6), ("gdas", 6)]

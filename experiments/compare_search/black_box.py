@@ -1,0 +1,136 @@
+"""Black-box searches of a comparison: on images, and on a table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import search
+from experiments.compare_search.methods import METHODS, Method
+from experiments.compare_search.options import Options
+from jaxcv import data
+from jaxcv.genotype import Genotype
+from jaxcv.training.run import Run
+from search.discrete import DiscreteSpace
+from search.engine import best_so_far, run, run_many
+from search.evaluators import Evaluator, tabular
+from search.evaluators.shared import SharedWeights
+from search.evaluators.training import FromScratch
+from search.history import Trial
+from search.shared import by_strategy, cell_supernet, train_shared, uniform
+
+
+def black_box(
+    own: Path, options: Options, job: tuple[str, int], dataset: data.Dataset, *, progress: bool
+) -> tuple[Genotype, dict[str, Any]]:
+    """The architecture with the best score of a search, and figures of the search. Its trials are
+    in ``history.sqlite``, from which it goes on."""
+    name, seed = job
+    method = METHODS[name]
+    assert method.strategy is not None
+    space_name = options.space if method.space == "darts" else method.space
+    space = search.create_discrete(space_name)
+    halves = data.halved(dataset, jax.random.key(seed))
+    evaluator, seconds = _evaluator(own, options, method, space, space_name, halves, seed, progress)
+    trials = run(
+        method.strategy,
+        space,
+        evaluator,
+        trials=options.trials,
+        seed=seed,
+        history=own / "history.sqlite",
+        method=name,
+        progress=progress,
+    )
+    best = best_so_far(trials)[-1]
+    assert best is not None and best.score is not None
+    return space.decode(best.proposal.point), {
+        "search_seconds": seconds + sum(trial.seconds for trial in trials),
+        "valid_accuracy": best.score,
+        "failed": sum(trial.score is None for trial in trials),
+    }
+
+
+def _evaluator(
+    own: Path,
+    options: Options,
+    method: Method,
+    space: DiscreteSpace,
+    space_name: str,
+    halves: data.Dataset,
+    seed: int,
+    progress: bool,
+) -> tuple[Evaluator, float]:
+    """What scores the trials, and the seconds that it took to make."""
+    if method.evaluator == "training":
+        return FromScratch(space.decode, halves, options.brief), 0.0
+    assert method.strategy is not None
+    supernet = cell_supernet(
+        search.create_space(space_name),
+        space,
+        options.search,
+        len(halves.classes),
+        inputs=halves.train.images.shape[-1],
+    )
+    folder = own / "shared"
+    begun = (folder / "config.json").exists()
+    if method.evaluator == "shared":
+        # What the strategy has learnt lives in the process, so this begins anew.
+        sampler, shared = by_strategy(method.strategy, space, options.trials, seed), None
+    else:
+        sampler = uniform(space, seed)
+        shared = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
+    history: list[dict[str, Any]] = []
+    weights = train_shared(
+        supernet,
+        halves,
+        options.search,
+        sampler,
+        jax.random.key(seed),
+        folder=shared,
+        log=history.append,
+        progress=progress,
+    )
+    rows = history if shared is None else shared.rows
+    evaluator = SharedWeights(
+        supernet, jax.device_get(weights), halves.test, halves.mean, halves.std
+    )
+    return evaluator, sum(row["seconds"] for row in rows)
+
+
+def on_table(name: str, options: Options) -> dict[str, Any]:
+    """Searches from all seeds on the table: of each the test error and the parameters of the
+    architecture that its validation chose, and the curve of the error over the trials."""
+    space = search.create_discrete("nasbench201")
+    table = tabular(options.table, space)
+    strategy = METHODS[name].strategy
+    assert strategy is not None
+    # Chosen by the shorter training, judged by the longest.
+    chosen = replace(table, valid={min(table.valid): table.valid[min(table.valid)]})
+    found = run_many(
+        strategy,
+        space,
+        chosen,
+        trials=options.trials,
+        seeds=range(options.seed, options.seed + options.seeds),
+        workers=options.jobs,
+    )
+    errors = np.array([_errors(trials) for trials in found])
+    best = [best_so_far(trials)[-1] for trials in found]
+    return {
+        "test_errors": np.round(errors[:, -1], 6).tolist(),
+        "parameters": [trial.metrics["parameters"] for trial in best if trial is not None],
+        "curve": np.round(errors.mean(0), 6).tolist(),
+        "curve_deviation": np.round(errors.std(0, ddof=min(len(errors) - 1, 1)), 6).tolist(),
+    }
+
+
+def _errors(trials: Sequence[Trial]) -> list[float]:
+    """After each trial the test error of the best by validation until then."""
+    return [
+        float("nan") if trial is None else 1 - trial.metrics["test_accuracy"]
+        for trial in best_so_far(trials)
+    ]
