@@ -101,7 +101,9 @@ def compare(search, their_search, *, classifier_scale):
         jax.eval_shape(search.init, jax.random.key(0)),
     )
     state = zeros._replace(
-        weights=torch_weights.tree(ours, network), alphas=jax.tree.map(jnp.asarray, alphas)
+        weights=torch_weights.tree(ours, network),
+        alphas=jax.tree.map(jnp.asarray, alphas),
+        decided=jax.tree.map(lambda leaf: leaf + step.OPEN, zeros.decided),
     )
 
     sums, momentum = {}, theirs.weight_optimizer.state
