@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
 from experiments.environment import environment
 from jaxcv import data
+from jaxcv.data import Split
 from jaxcv.genotype import Genotype
 from jaxcv.training.run import Run, write_atomically
 
@@ -46,7 +48,7 @@ def results(folder: Path, options: Options) -> Iterator[dict[str, Any]]:
         else:
             missing.append(job)
     if options.jobs == 1:
-        dataset = data.load(options.data, options.data_dir) if missing else None
+        dataset = _load(options) if missing else None
         for job in missing:
             assert dataset is not None
             yield do(folder, options, job, dataset)
@@ -81,7 +83,7 @@ def do(
     progress: bool = True,
 ) -> dict[str, Any]:
     """Searches, or goes on with it, trains what was found, and writes the row of the job."""
-    dataset = dataset or data.load(options.data, options.data_dir)
+    dataset = dataset or _load(options)
     name, seed = job
     own = _folder(folder, job)
     own.mkdir(parents=True, exist_ok=True)
@@ -112,6 +114,14 @@ def do(
     write_atomically(own / "genotype.json", genotype.to_json())
     write_atomically(own / "result.json", json.dumps(row, indent=1) + "\n")
     return row
+
+
+def _load(options: Options) -> data.Dataset:
+    dataset = data.load(options.data, options.data_dir)
+    if not options.images:
+        return dataset
+    images, labels = dataset.train
+    return replace(dataset, train=Split(images[: options.images], labels[: options.images]))
 
 
 def _folder(folder: Path, job: Job) -> Path:

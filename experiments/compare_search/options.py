@@ -17,6 +17,8 @@ class Options:
     """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
     data_dir: str | None = None
     """Where TFDS data sets are; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    images: int = 0
+    """Training images to use, the first so many; 0 for all."""
     folder: str = "runs/compare_search"
     """Where the run goes: a folder for each job, the table, its picture."""
     methods: tuple[str, ...] = ()
@@ -47,6 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         positive(seeds=self.seeds, jobs=self.jobs, trials=self.trials)
         search.create_space(self.space)
+        if self.images < 0:
+            raise ValueError(f"images={self.images!r}; allowed is at least 0")
         for name in self.methods:
             if name not in self.possible:
                 raise ValueError(f"methods has {name!r}; allowed are {', '.join(self.possible)}")

@@ -59,7 +59,7 @@ def test_every_method_ends_and_what_was_interrupted_goes_on(tmp_path, monkeypatc
 
 
 def test_jobs_in_processes_train_the_cells_of_their_seeds(tmp_path):
-    options = [*TINY, "--methods", "random", "--seeds", "2", "--jobs", "2"]
+    options = [*TINY, "--methods", "random", "--seeds", "2", "--jobs", "2", "--images", "1024"]
     command.command([*options, "--folder", str(tmp_path / "run")])
     for seed in (0, 1):
         text = (tmp_path / "run" / f"random_{seed}" / "genotype.json").read_text()
@@ -67,6 +67,8 @@ def test_jobs_in_processes_train_the_cells_of_their_seeds(tmp_path):
         assert Genotype.from_json(text) == expected
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert [row["seed"] for row in rows] == [0, 1]
+    config = json.loads((tmp_path / "run" / "random_0" / "train" / "config.json").read_text())
+    assert config["dataset"]["count"] == 1024
 
 
 def row(method, seed, error, **more):
@@ -196,6 +198,7 @@ def test_p_values_are_those_of_the_errors():
         ("--methods", "drats", "methods has 'drats'; allowed are first_order"),
         ("--seeds", "0", "seeds=0; allowed is a positive int"),
         ("--jobs", "-1", "jobs=-1; allowed is a positive int"),
+        ("--images", "-1", "images=-1; allowed is at least 0"),
         ("--space", "s5", "space='s5'; allowed are darts"),
     ],
 )
