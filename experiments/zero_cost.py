@@ -20,11 +20,14 @@ from jaxcv import data
 from jaxcv.analysis import count_parameters
 from jaxcv.data import normalize
 from jaxcv.functional._arguments import positive
-from jaxcv.models.nasbench201 import OPERATIONS, NASBench201Network, parse_cell
+from jaxcv.models.nasbench201 import OPERATIONS, NASBench201Network
 from jaxcv.training.run import Run, write_atomically
+from search.discrete import Point
+from search.evaluators import tabular
 from search.evaluators.untrained import UntrainedNASBench201
 from search.evaluators.zero_cost import PROXIES
 from search.plot import save
+from search.spaces import nasbench201
 
 _RANKED = (*PROXIES, "parameters")
 # Spearman's rank correlation over more cells of CIFAR-10 (arXiv:2101.08134, arXiv:2210.03230).
@@ -36,10 +39,10 @@ class Options:
     """Which cells to score, and on what."""
 
     table: str = ""
-    """File .npz with "arch", the cells as the benchmark writes them, and "ep200_test", their test
-    accuracies in percent, whose columns "ep200_cols" names."""
-    column: str = "c10_test_ep200"
-    """Which of the columns."""
+    """File .npz or .csv with the trainings of the benchmark, as search.evaluators.tabular reads."""
+    columns: str = "cifar10"
+    """Of which data set the table's accuracies are taken: cifar10, cifar100 or imagenet16, or what
+    the names of their columns begin with."""
     data: str = "cifar10"
     """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file."""
     data_dir: str | None = None
@@ -72,15 +75,15 @@ def command(arguments: Sequence[str]) -> None:
     else:
         run = Run.open(folder, "zero_cost")
         options = cli.options_of(run, Options)
-    texts, accuracies = read_table(options)
+    points, accuracies = read_table(options)
     evaluator = _evaluator(options)
     run.begin()
-    cells = np.random.default_rng(options.seed).permutation(len(texts))[: options.cells]
+    cells = np.random.default_rng(options.seed).permutation(len(points))[: options.cells]
     bar = tqdm(cells, desc="zero-cost proxies", unit="cell", dynamic_ncols=True)
     try:
         for number, cell in enumerate(bar, 1):
             if number > len(run.rows):
-                row = _score(evaluator, str(texts[cell]), options)
+                row = _score(evaluator, points[cell], options)
                 run.log({"step": number, **row, "test_accuracy": float(accuracies[cell])})
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -101,28 +104,24 @@ def command(arguments: Sequence[str]) -> None:
         print(f"{name}: Spearman {each['spearman']:.3f}, Kendall {each['kendall']:.3f}")
 
 
-def read_table(options: Options) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of a table, and their test accuracies as fractions.
+def read_table(options: Options) -> tuple[list[Point], Sequence[float]]:
+    """The cells of a table in its order, and their test accuracies, in 0..1.
 
     Raises:
         ValueError: for a table without them, or with fewer cells than asked for.
     """
-    try:
-        with np.load(options.table) as table:
-            columns = [str(name) for name in table["ep200_cols"]]
-            texts, values = table["arch"], table["ep200_test"]
-    except (OSError, KeyError, ValueError):
+    table = tabular(options.table, nasbench201(), options.columns)
+    if "test_accuracy" not in table.metrics:
         raise ValueError(
-            f"table={options.table!r} cannot be read; allowed is a file .npz with arch, ep200_cols "
-            "and ep200_test"
-        ) from None
-    if options.column not in columns:
-        raise ValueError(f"column={options.column!r}; allowed are {', '.join(columns)}")
-    if options.cells > len(texts):
-        raise ValueError(
-            f"cells={options.cells!r}; allowed are 1 to {len(texts)}, all of the table"
+            f"table={options.table!r} has no test accuracy of {options.columns}; allowed is one "
+            "that has"
         )
-    return texts, values[:, columns.index(options.column)] / 100
+    points = list(table.rows)
+    if options.cells > len(points):
+        raise ValueError(
+            f"cells={options.cells!r}; allowed are 1 to {len(points)}, all of the table"
+        )
+    return points, [table.metrics["test_accuracy"][table.rows[point]] for point in points]
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -168,11 +167,11 @@ def _evaluator(options: Options) -> UntrainedNASBench201:
     )
 
 
-def _score(evaluator: UntrainedNASBench201, text: str, options: Options) -> dict[str, Any]:
+def _score(evaluator: UntrainedNASBench201, point: Point, options: Options) -> dict[str, Any]:
     """The row of a cell; scores that are not finite are null."""
-    names = parse_cell(text)
+    names = [OPERATIONS[choice] for choice in point]
     start = time.monotonic()
-    found = evaluator.proxies(tuple(map(OPERATIONS.index, names)), options.seed)
+    found = evaluator.proxies(point, options.seed)
     seconds = time.monotonic() - start
     network = nnx.eval_shape(
         lambda: NASBench201Network(
@@ -186,7 +185,7 @@ def _score(evaluator: UntrainedNASBench201, text: str, options: Options) -> dict
     )
     finite = {name: value if np.isfinite(value) else None for name, value in found.items()}
     parameters = count_parameters(network)
-    return {"cell": text, **finite, "parameters": parameters, "seconds": round(seconds, 3)}
+    return {"cell": names, **finite, "parameters": parameters, "seconds": round(seconds, 3)}
 
 
 if __name__ == "__main__":

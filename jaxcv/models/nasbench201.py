@@ -157,18 +157,3 @@ class NASBench201Network(Network):
             return stage
 
         return self.frame.endpoints(x, [through(cells) for cells in self.stages], train=train)
-
-
-def parse_cell(text: str) -> tuple[str, ...]:
-    """The operations of a cell from the benchmark's text for it, such as
-    ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|``.
-
-    Raises:
-        ValueError: for text of another form.
-    """
-    parts = [part.split("~") for node in text.split("+") for part in node.strip("|").split("|")]
-    if [part[1:] for part in parts] != [[str(source)] for source, _ in EDGES]:
-        raise ValueError(
-            f"cell={text!r}; allowed is |a~0|+|b~0|c~1|+|d~0|e~1|f~2|, where letters are operations"
-        )
-    return tuple(name for name, _ in parts)

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxcv.analysis import count_multiply_adds, count_parameters
-from jaxcv.models.nasbench201 import EDGES, OPERATIONS, NASBench201Network, parse_cell
+from jaxcv.models.nasbench201 import NASBench201Network
 
 CELLS = [
     ("none",) * 6,
@@ -52,18 +52,3 @@ def test_wrong_numbers_and_names():
     ]:
         with pytest.raises(ValueError, match=message):
             NASBench201Network(cell, channels, cells, 3, rngs=nnx.Rngs(0))
-
-
-def test_the_benchmarks_text_of_a_cell():
-    text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|avg_pool_3x3~2|"
-    cell = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "none", "avg_pool_3x3")
-    assert parse_cell(text) == cell
-    assert len(EDGES) == 6 and set(cell) == set(OPERATIONS)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "|none~0|", "|none~0|+|none~1|none~0|+|none~0|none~1|none~2|", "|a|+|b|c|+|d|e|f|"]
-)
-def test_text_of_another_form(text):
-    with pytest.raises(ValueError, match=r"cell='.*'; allowed is \|a~0\|\+"):
-        parse_cell(text)
