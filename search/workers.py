@@ -13,6 +13,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -145,7 +146,10 @@ def on_ray(count: int | None = None) -> Workers:
     def start(evaluator: Evaluator) -> Iterator[Evaluate]:
         own = not ray.is_initialized()
         if own:
-            ray.init(include_dashboard=False, log_to_driver=False)
+            with warnings.catch_warnings():
+                # What Ray forks becomes another program at once, so JAX's threads are not missed.
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+                ray.init(include_dashboard=False, log_to_driver=False)
         actors: list[Any] = []
         try:
             resources = ray.cluster_resources()

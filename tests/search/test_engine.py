@@ -202,6 +202,7 @@ def test_a_job_whose_worker_dies_runs_again_but_not_forever():
     assert [submitted.count(number) for number in range(5)] == [1, 3, 1, 3, 1]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_two_ray_workers_give_what_one_process_gives_though_one_dies(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
