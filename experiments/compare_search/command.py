@@ -44,9 +44,9 @@ PRESETS = {
         data="cifar10",
         folder="runs/compare_search_cifar10_small",
         methods=tuple(name for name, method in METHODS.items() if method.strategy is None),
-        images=6400,
-        search=replace(SEARCH["cifar10_small"], channels=8, epochs=3),
-        train=replace(CLASSIFICATION["cifar10_small"], epochs=6, batch_size=64),
+        images=3200,
+        search=replace(SEARCH["cifar10_small"], channels=8, epochs=3, batch_size=32),
+        train=replace(CLASSIFICATION["cifar10_small"], epochs=8, batch_size=64),
     ),
     "cifar10": Options(
         data="cifar10",
