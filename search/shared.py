@@ -20,7 +20,7 @@ from jaxcv.data import Augmentation, Dataset, Split, augment, epoch_order, norma
 from jaxcv.genotype import Genotype, first_node
 from jaxcv.training.loop import add_metrics, fit
 from jaxcv.training.loss import accuracy, cross_entropy
-from jaxcv.training.randomness import Keys
+from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.run import Run
 from jaxcv.training.schedule import cosine_by_epoch
 from search.config import Config
@@ -278,10 +278,8 @@ def _build(
         network = supernet.make(rngs=nnx.Rngs(Keys(key)("weights")))
         weights = nnx.to_pure_dict(nnx.state(network))
         sums = {name: jnp.zeros(()) for name in ("loss", "accuracy")}
-        # A copy, since the state is used up, and the key is the caller's.
-        own = jnp.array(jax.random.key_data(key))
         step = jnp.zeros((), jnp.int32)
-        return SharedState(step, own, weights, optimizer.init(weights), sums)
+        return SharedState(step, key_data(key), weights, optimizer.init(weights), sums)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: SharedState, data: Split, paths: Any, steps: jax.Array) -> SharedState:

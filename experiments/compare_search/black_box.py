@@ -16,7 +16,7 @@ from jaxcv.genotype import Genotype
 from jaxcv.training.run import Run
 from search.discrete import DiscreteSpace
 from search.engine import best_so_far, run, run_many
-from search.evaluators import Evaluator, tabular
+from search.evaluators import Evaluator, Tabular, tabular
 from search.evaluators.shared import SharedWeights
 from search.evaluators.training import FromScratch
 from search.history import Trial
@@ -35,16 +35,20 @@ def black_box(
     space = search.create_discrete(space_name)
     halves = data.halved(dataset, jax.random.key(seed))
     evaluator, seconds = _evaluator(own, options, method, space, space_name, halves, seed, progress)
-    trials = run(
-        method.strategy,
-        space,
-        evaluator,
-        trials=options.trials,
-        seed=seed,
-        history=own / "history.sqlite",
-        method=name,
-        progress=progress,
-    )
+    try:
+        trials = run(
+            method.strategy,
+            space,
+            evaluator,
+            trials=options.trials,
+            seed=seed,
+            history=own / "history.sqlite",
+            method=name,
+            progress=progress,
+        )
+    except RuntimeError as error:
+        # When nothing can be scored, it is what was asked for that is wrong.
+        raise ValueError(f"{name} with seed {seed}: {error}") from error
     best = best_so_far(trials)[-1]
     assert best is not None and best.score is not None
     return space.decode(best.proposal.point), {
@@ -101,36 +105,36 @@ def _evaluator(
     return evaluator, sum(row["seconds"] for row in rows)
 
 
-def on_table(name: str, options: Options) -> dict[str, Any]:
+def read_table(path: str) -> Tabular:
+    """A table that scores by the shortest training, and has the test accuracy of the longest."""
+    table = tabular(path, search.create_discrete("nasbench201"))
+    least = min(table.valid)
+    return replace(table, valid={least: table.valid[least]})
+
+
+def on_table(name: str, table: Tabular, options: Options) -> dict[str, Any]:
     """Searches from all seeds on the table: of each the test error and the parameters of the
     architecture that its validation chose, and the curve of the error over the trials."""
-    space = search.create_discrete("nasbench201")
-    table = tabular(options.table, space)
     strategy = METHODS[name].strategy
     assert strategy is not None
-    # Chosen by the shorter training, judged by the longest.
-    chosen = replace(table, valid={min(table.valid): table.valid[min(table.valid)]})
     found = run_many(
         strategy,
-        space,
-        chosen,
+        search.create_discrete("nasbench201"),
+        table,
         trials=options.trials,
         seeds=range(options.seed, options.seed + options.seeds),
         workers=options.jobs,
     )
-    errors = np.array([_errors(trials) for trials in found])
-    best = [best_so_far(trials)[-1] for trials in found]
+    best = [best_so_far(trials) for trials in found]
+    errors = np.array([_errors(trials) for trials in best])
     return {
         "test_errors": np.round(errors[:, -1], 6).tolist(),
-        "parameters": [trial.metrics["parameters"] for trial in best if trial is not None],
+        "parameters": [last.metrics["parameters"] for *_, last in best if last is not None],
         "curve": np.round(errors.mean(0), 6).tolist(),
         "curve_deviation": np.round(errors.std(0, ddof=min(len(errors) - 1, 1)), 6).tolist(),
     }
 
 
-def _errors(trials: Sequence[Trial]) -> list[float]:
-    """After each trial the test error of the best by validation until then."""
-    return [
-        float("nan") if trial is None else 1 - trial.metrics["test_accuracy"]
-        for trial in best_so_far(trials)
-    ]
+def _errors(best: Sequence[Trial | None]) -> list[float]:
+    """The test errors of the best by validation until each trial."""
+    return [float("nan") if trial is None else 1 - trial.metrics["test_accuracy"] for trial in best]

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments import cli
-from experiments.compare_search.black_box import on_table
+from experiments.compare_search.black_box import on_table, read_table
 from experiments.compare_search.jobs import jobs_of, results
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
@@ -82,11 +82,12 @@ def command(arguments: Sequence[str]) -> None:
 def compare_on_table(run: Run, options: Options) -> str:
     """Searches on a tabular benchmark; the table of results."""
     found: dict[str, dict[str, Any]] = {}
+    table = read_table(options.table)
     for name in options.chosen:
         path = run.path / f"{name}.json"
         if not path.exists():
             started = time.monotonic()
-            row = on_table(name, options)
+            row = on_table(name, table, options)
             row |= {"seconds": round(time.monotonic() - started, 1), "environment": environment()}
             write_atomically(path, json.dumps(row) + "\n")
         found[name] = json.loads(path.read_text())

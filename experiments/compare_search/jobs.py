@@ -111,7 +111,6 @@ def do(
         **found,
         "environment": environment(),
     }
-    write_atomically(own / "genotype.json", genotype.to_json())
     write_atomically(own / "result.json", json.dumps(row, indent=1) + "\n")
     return row
 

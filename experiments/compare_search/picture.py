@@ -1,5 +1,6 @@
 """The pictures of a comparison."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,7 +62,9 @@ def draw_progress(curves: Mapping[str, tuple[Sequence[float], Sequence[float], i
     figure = Figure((7.6, 4.2), facecolor="white", layout="constrained")
     axes = figure.subplots()
     ends = []
-    for (title, (mean, deviation, count)), color in zip(curves.items(), _COLORS, strict=False):
+    for (title, (mean, deviation, count)), color in zip(
+        curves.items(), itertools.cycle(_COLORS), strict=False
+    ):
         trials = np.arange(1, len(mean) + 1)
         center, reach = 100 * np.asarray(mean), 196 * np.asarray(deviation) / np.sqrt(count)
         axes.plot(trials, center, color=color, linewidth=1.6)

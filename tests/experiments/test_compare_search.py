@@ -29,7 +29,7 @@ TINY = [
 ]
 
 
-def test_every_method_ends_and_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
+def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
     folder, begun = tmp_path / "run", []
 
     def few(run, *arguments, **more):
@@ -62,7 +62,7 @@ def test_jobs_in_processes_train_the_cells_of_their_seeds(tmp_path):
     options = [*TINY, "--methods", "random", "--seeds", "2", "--jobs", "2", "--images", "1024"]
     command.command([*options, "--folder", str(tmp_path / "run")])
     for seed in (0, 1):
-        text = (tmp_path / "run" / f"random_{seed}" / "genotype.json").read_text()
+        text = (tmp_path / "run" / f"random_{seed}" / "train" / "genotype.json").read_text()
         expected = search.random_genotype(search.create_space("s2"), jax.random.key(seed))
         assert Genotype.from_json(text) == expected
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
@@ -142,6 +142,18 @@ def test_a_strategy_searches_cells_and_its_failures_are_counted(name, tmp_path, 
     # All of it is in the history: nothing is scored again.
     again, _ = black_box.black_box(tmp_path, options, (name, 0), dataset, progress=False)
     assert again == found
+
+
+def test_a_search_in_which_nothing_can_be_scored_ends_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(black_box, "FromScratch", lambda *_: nothing)
+    with pytest.raises(ValueError, match=r"random_search with seed 0: all of the first 3 trials"):
+        black_box.black_box(
+            tmp_path, Options(trials=3), ("random_search", 0), data.load("digits"), progress=False
+        )
+
+
+def nothing(proposal, seed):
+    raise ValueError("too small")
 
 
 def test_shared_weights_are_trained_and_score(tmp_path):
