@@ -65,7 +65,6 @@ def command(arguments: Sequence[str]) -> None:
     if folder is None:
         options = cli.parse(arguments, PRESETS, __doc__ or "", program)
         run = Run.create(options.folder, "compare_search", {"options": asdict(options)})
-        run.begin()
     else:
         run = Run.open(folder, "compare_search")
         options = cli.options_of(run, Options)
@@ -83,6 +82,7 @@ def compare_on_table(run: Run, options: Options) -> str:
     """Searches on a tabular benchmark; the table of results."""
     found: dict[str, dict[str, Any]] = {}
     table = read_table(options.table)
+    run.begin()
     for name in options.chosen:
         path = run.path / f"{name}.json"
         if not path.exists():
@@ -128,7 +128,7 @@ def compare(run: Run, options: Options) -> str:
     bar = tqdm(total=len(jobs_of(options)), unit="job", dynamic_ncols=True, file=sys.stderr)
     try:
         with bar:
-            for row in results(run.path, options):
+            for row in results(run, options):
                 rows.append(row)
                 bar.set_description(f"{row['method']} {row['seed']}: {row['test_error']:.2%}")
                 bar.update()

@@ -34,23 +34,26 @@ def jobs_of(options: Options) -> list[Job]:
     return [(name, seed) for seed in seeds for name in options.chosen]
 
 
-def results(folder: Path, options: Options) -> Iterator[dict[str, Any]]:
-    """The rows of all jobs as they end, those first that had ended before.
+def results(run: Run, options: Options) -> Iterator[dict[str, Any]]:
+    """The rows of all jobs as they end, those first that had ended before. The run begins once the
+    images are there.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; jobs keep what they have come to.
     """
-    missing = []
+    folder, missing = run.path, []
     for job in jobs_of(options):
         path = _folder(folder, job) / "result.json"
         if path.exists():
             yield json.loads(path.read_text())
         else:
             missing.append(job)
+    if not missing:
+        return
+    dataset = _load(options)
+    run.begin()
     if options.jobs == 1:
-        dataset = _load(options) if missing else None
         for job in missing:
-            assert dataset is not None
             yield do(folder, options, job, dataset)
         return
     with _workers(options.jobs) as pool:

@@ -204,6 +204,13 @@ def test_p_values_are_those_of_the_errors():
     assert surrogate[5] == f"{2 / 70:.1g}" and random[5] == "–" and surrogate[6] == "–"
 
 
+@pytest.mark.parametrize("option", ["--data", "--table"])
+def test_a_mistaken_path_leaves_the_folder_free(option, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.npz"):
+        command.command([option, str(tmp_path / "nowhere.npz"), "--folder", str(tmp_path / "run")])
+    assert not list((tmp_path / "run").iterdir())
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
