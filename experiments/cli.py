@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from jaxcv.genotype import Genotype, published
+from jaxcv.genotype import Genotype
 from jaxcv.training.run import Run
 
 Options = TypeVar("Options")
+Architecture = TypeVar("Architecture")
 
 
 def main(command: Callable[[Sequence[str]], None]) -> None:
@@ -183,11 +184,18 @@ def joined(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
-def read_genotype(name: str, known: Mapping[str, Genotype] = published) -> Genotype:
-    """A known genotype by name, or one in a file.
+def read_genotype(
+    name: str, known: Mapping[str, Genotype], parse: Callable[[str], Architecture]
+) -> Genotype | Architecture:
+    """A known genotype by name, or what a file holds.
+
+    Args:
+        name: of the genotype, or of the file.
+        known: genotypes by name.
+        parse: what is written in the file, such as ``Genotype.parse``.
 
     Raises:
-        ValueError: for a name that is neither, or a file that holds no genotype.
+        ValueError: for a name that is neither, or whatever cannot be parsed.
     """
     if name in known:
         return known[name]
@@ -197,4 +205,4 @@ def read_genotype(name: str, known: Mapping[str, Genotype] = published) -> Genot
         raise ValueError(
             f"genotype={name!r} cannot be read; allowed is a file, or one of {', '.join(known)}"
         ) from None
-    return Genotype.parse(text)
+    return parse(text)

@@ -19,7 +19,6 @@ from jaxcv.analysis import count_parameters
 from jaxcv.functional._arguments import positive
 from jaxcv.genotype import RECURRENT, Genotype, published_recurrent
 from jaxcv.training.run import Run, write_atomically
-from jaxcv.training.train import read_genotype
 from search import recurrent
 from search.recurrent import Corpus, SearchConfig, TrainConfig
 
@@ -74,7 +73,7 @@ def command(arguments: Sequence[str]) -> None:
         options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.language")
         files = {}
         if options.genotype is not None:
-            known = cli.read_genotype(options.genotype, published_recurrent)
+            known = cli.read_genotype(options.genotype, published_recurrent, Genotype.parse)
             recurrent.recurrent_cell(known)  # refused here if it is for images
             files["genotype.json"] = known.to_json()
         corpus = recurrent.load_corpus(options.data)
@@ -91,7 +90,8 @@ def command(arguments: Sequence[str]) -> None:
             name, genotype = "discovered", found.genotype
         else:
             run.begin()
-            name, genotype = Path(options.genotype).stem, read_genotype(run)
+            name = Path(options.genotype).stem
+            genotype = Genotype.from_json((run.path / "genotype.json").read_text())
         print(genotype)
         results: list[dict[str, Any]] = []
         report = _reporter(run, options, genotype)

@@ -11,6 +11,8 @@ import numpy as np
 from experiments.environment import environment
 from experiments.page import picture, settings_table, write_page
 from jaxcv.genotype import Genotype, first_node
+from jaxcv.models import Architecture
+from jaxcv.models.architecture import to_json
 from search.plot import draw_cell, draw_curves, draw_watch, draw_weights
 from search.watch import verdict
 
@@ -21,7 +23,7 @@ def write_report(
     title: str,
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-    genotype: Genotype | None = None,
+    genotype: Architecture | None = None,
     primitives: Mapping[str, Sequence[str]] = {},
     results: Sequence[Mapping[str, Any]] = (),
     measure: str = "accuracy",
@@ -38,7 +40,7 @@ def write_report(
         title: what was run.
         config: the configuration, nested as it may be.
         rows: of ``metrics.jsonl``, of a search (with "mix") or of a training, one an epoch.
-        genotype: the cells that were found or trained.
+        genotype: the cells, or other architecture, that were found or trained.
         primitives: by cell kind the names of the mixed operations in "mix".
         results: trained networks to compare, a row of the table each: "name", "test_accuracy" (a
             fraction), "parameters", "seconds" and whatever else is known. The first is the one
@@ -80,7 +82,7 @@ def draw_pictures(
     folder: Path | str,
     *,
     rows: Sequence[Mapping[str, Any]],
-    genotype: Genotype | None = None,
+    genotype: Architecture | None = None,
     primitives: Mapping[str, Sequence[str]] = {},
     measure: str = "accuracy",
 ) -> str:
@@ -90,14 +92,17 @@ def draw_pictures(
         folder, rows, genotype, primitives, measure: as for ``write_report``.
     """
     folder, body = Path(folder), []
-    if genotype:
+    if isinstance(genotype, Genotype):
         body.append("<h2>Cells</h2>")
         for kind, cell in genotype.cells.items():
-            body.append(picture(folder, f"cell_{kind}", f"{kind} cell", draw_cell(cell)))
+            figure = draw_cell(cell, inputs=first_node(kind))
+            body.append(picture(folder, f"cell_{kind}", f"{kind} cell", figure))
         body.append(
             "<details><summary>The genotype as text</summary>"
             f"<pre>{escape(genotype.to_json())}</pre></details>"
         )
+    elif genotype:
+        body.append(f"<h2>Architecture</h2><pre>{escape(to_json(genotype))}</pre>")
     if rows:
         body.append("<h2>Curves</h2>")
         body.append(

@@ -1,4 +1,5 @@
-"""Train the network of a genotype, found or published, and evaluate it on the test images."""
+"""Train the network of a genotype or other architecture, found or published, and evaluate it on the
+test images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,9 @@ from experiments.presets import CLASSIFICATION
 from experiments.report import write_report
 from jaxcv import data
 from jaxcv.analysis import count_parameters
-from jaxcv.genotype import Genotype, published, published_nasnet
-from jaxcv.models import SKELETONS
+from jaxcv.genotype import published, published_nasnet
+from jaxcv.models import SKELETONS, Architecture
+from jaxcv.models.architecture import parse
 from jaxcv.training import classification, train
 from jaxcv.training.run import Run
 
@@ -23,9 +25,9 @@ class Options:
     """What to train, on what, and how."""
 
     genotype: str = "DARTS_V2"
-    """A published genotype by name, or a file: the genotype.json of a search, or the reference
-    implementation's Genotype(...). NASNET_A, AMOEBANET_A, AMOEBANET_B, PNAS and ENAS of the
-    skeletons nasnet and enas have the outputs of their own papers."""
+    """A published genotype by name, or a file: the genotype.json of a search, whatever its space,
+    or the reference implementation's Genotype(...). NASNET_A, AMOEBANET_A, AMOEBANET_B, PNAS and
+    ENAS of the skeletons nasnet and enas have the outputs of their own papers."""
     data: str = "digits"
     """Data set: digits, a TFDS name such as cifar10, an image folder, or an .npz file. With an
     image size, a TFDS name such as imagenet2012 or a folder, of images of any size."""
@@ -58,17 +60,17 @@ def command(arguments: Sequence[str]) -> None:
         # Cells have the outputs of their own papers where the network is that of the paper.
         own = SKELETONS[options.train.skeleton].form != "darts"
         known = published_nasnet if own else published
-        genotype = cli.read_genotype(options.genotype, known)
+        architecture = cli.read_genotype(options.genotype, known, parse)
     else:
         run = Run.open(folder, "train")
         options = cli.options_of(run, Options)
-        genotype = train.read_genotype(run)
+        architecture = train.read_architecture(run)
     read = data.stream if options.train.image_size else data.load
     dataset = read(options.data, options.data_dir)
     if folder is None:
-        run = create_run(options, genotype, dataset)
+        run = create_run(options, architecture, dataset)
     try:
-        row = train_in(run, options, genotype, dataset)
+        row = train_in(run, options, architecture, dataset)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             f"{stop or 'Stopped'}. Go on with: python -m experiments.train --resume {run.path}"
@@ -79,16 +81,18 @@ def command(arguments: Sequence[str]) -> None:
     print(f"report: {run.path / 'report.html'}")
 
 
-def create_run(options: Options, genotype: Genotype, dataset: data.Dataset | data.Stream) -> Run:
+def create_run(
+    options: Options, architecture: Architecture, dataset: data.Dataset | data.Stream
+) -> Run:
     """A new run folder, as options say."""
     return train.create_run(
-        options.folder, genotype, dataset, options.train, options=asdict(options)
+        options.folder, architecture, dataset, options.train, options=asdict(options)
     )
 
 
 def trained(
     options: Options,
-    genotype: Genotype,
+    architecture: Architecture,
     dataset: data.Dataset,
     name: str,
     *,
@@ -99,14 +103,14 @@ def trained(
     if (Path(options.folder) / "config.json").exists():
         run = Run.open(options.folder, "train")
     else:
-        run = create_run(options, genotype, dataset)
-    return {"name": name, **train_in(run, options, genotype, dataset, name, progress=progress)}
+        run = create_run(options, architecture, dataset)
+    return {"name": name, **train_in(run, options, architecture, dataset, name, progress=progress)}
 
 
 def train_in(
     run: Run,
     options: Options,
-    genotype: Genotype,
+    architecture: Architecture,
     dataset: data.Dataset | data.Stream,
     description: str = "train",
     *,
@@ -119,7 +123,7 @@ def train_in(
         A row of results: test accuracy, parameters, and seconds of training.
     """
     result = train.run(
-        genotype,
+        architecture,
         dataset,
         options.train,
         jax.random.key(options.seed),
@@ -139,7 +143,7 @@ def train_in(
         title=f"Training on {options.data}",
         config=asdict(options),
         rows=result.history,
-        genotype=genotype,
+        genotype=architecture,
         results=[{"name": description, **row}],
     )
     return row

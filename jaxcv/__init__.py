@@ -5,7 +5,7 @@ import typing
 from importlib import metadata
 
 if typing.TYPE_CHECKING:
-    from jaxcv.models import CellNetwork
+    from jaxcv.models import Network
 
 try:
     __version__ = metadata.version("jaxcv")
@@ -13,7 +13,7 @@ except metadata.PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
 
-def load(folder: str | os.PathLike[str]) -> "CellNetwork":
+def load(folder: str | os.PathLike[str]) -> "Network":
     """The trained network in the run folder of a training.
 
     Raises:

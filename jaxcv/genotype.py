@@ -74,11 +74,7 @@ class Genotype:
             }
             for kind, cell in self.cells.items()
         }
-        text = json.dumps({"genotype": _VERSION, "cells": cells}, indent=1)
-        # An edge, or the states of an output, on a line of its own.
-        text = re.sub(r"\[\s+(\"\w+\"),\s+(\d+)\s+\]", r"[\1, \2]", text)
-        text = re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-        return text + "\n"
+        return json_text({"genotype": _VERSION, "cells": cells})
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
@@ -142,6 +138,12 @@ def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
         nodes = tuple(tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2))
         cells[kind] = Cell(nodes, Output("concat", tuple(fields[f"{kind}_concat"])))
     return Genotype(cells)
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """JSON in which an edge, or the states of an output, have a line of their own."""
+    text = json.dumps(content, indent=1)
+    return re.sub(r"\[\s+([^][{}]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
 
 def first_node(kind: str) -> int:

@@ -46,9 +46,9 @@ def operation_label(operation: str) -> str:
     return re.sub(r"(?<=\d)x(?=\d)", "×", operation).replace("_", " ")
 
 
-def state_label(state: int) -> str:
+def state_label(state: int, inputs: int = 2) -> str:
     """The name of a state as in the DARTS paper, mathtext: the cell's inputs, then 0, 1, ..."""
-    return ("$c_{k-2}$", "$c_{k-1}$")[state] if state < 2 else str(state - 2)
+    return f"$c_{{k-{inputs - state}}}$" if state < inputs else str(state - inputs)
 
 
 def operation_colors(operation: str) -> tuple[str, str, str]:
@@ -56,12 +56,22 @@ def operation_colors(operation: str) -> tuple[str, str, str]:
     return next((c for name, c in _FAMILIES.items() if name in operation), _FAMILIES["conv"])
 
 
-def draw_cell(cell: Cell, title: str | None = None) -> Figure:
+def draw_cell(cell: Cell, title: str | None = None, *, inputs: int = 2) -> Figure:
     """A discrete cell, left to right: its inputs, its nodes with the operation on each edge, and
     its output, as in figures 4 to 6 of arXiv:1806.09055. Node 0 of a recurrent cell is what it
-    makes of its inputs; its numbers are those of the genotype."""
-    labels, edges = _graph(cell)
-    boxes, lines = _boxes_and_lines(len(labels), edges)
+    makes of its inputs; its numbers are those of the genotype.
+
+    Args:
+        cell: what to draw.
+        title: of the figure.
+        inputs: of the cell, 2, or 1 of one of kind "single". A recurrent cell has both of its own.
+    """
+    if cell.output.rule == "mean":
+        inputs = 2
+        labels, edges = _recurrent_graph(cell)
+    else:
+        labels, edges = _graph(cell, inputs)
+    boxes, lines = _boxes_and_lines(len(labels), inputs, edges)
     links = [link for line in lines for link in itertools.pairwise(line.boxes)]
     y, ports = arrange(boxes, links)
     bottom = min(at - box.height / 2 for at, box in zip(y, boxes, strict=True)) - _EDGE
@@ -90,7 +100,7 @@ def draw_cell(cell: Cell, title: str | None = None) -> Figure:
             _text(axes, (x[box], y[box]), operation_label(operation), _LABEL_SIZE, dark)
     output = len(labels) - 1
     for state, text in enumerate(labels):
-        fill, edge = _INPUT if state < 2 else _OUTPUT if state == output else _NODE
+        fill, edge = _INPUT if state < inputs else _OUTPUT if state == output else _NODE
         _draw_box(axes, (x[state], y[state]), boxes[state], fill, edge, 0.06)
         _text(axes, (x[state], y[state]), text, _STATE_SIZE, _INK)
     return figure
@@ -99,25 +109,26 @@ def draw_cell(cell: Cell, title: str | None = None) -> Figure:
 _Arc = tuple[int, int, str | None]
 
 
-def _graph(cell: Cell) -> tuple[list[str], list[_Arc]]:
-    """The labels of all states, two inputs, nodes and the output; and (source, target, operation)
-    of all edges, without an operation where there is none to choose."""
-    if cell.output.rule == "mean":
-        # A state of the genotype stands behind the two inputs that its state 0 is made of.
-        behind, first = 2, 1
-        labels = ["$x_t$", "$h_{t-1}$", *map(str, range(len(cell.nodes) + 1)), "$h_t$"]
-        edges: list[_Arc] = [(0, 2, None), (1, 2, None)]
-    else:
-        behind, first = 0, 2
-        labels = [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
-        edges = []
-    edges += [
+def _graph(cell: Cell, inputs: int, behind: int = 0) -> tuple[list[str], list[_Arc]]:
+    """The labels of all states, inputs, nodes and the output; and (source, target, operation) of
+    all edges, without an operation where there is none to choose. States of the genotype stand so
+    many behind."""
+    states = inputs + len(cell.nodes)
+    edges: list[_Arc] = [
         (source + behind, target + behind, operation)
-        for target, node in enumerate(cell.nodes, first)
+        for target, node in enumerate(cell.nodes, inputs)
         for operation, source in node
     ]
-    output = len(labels) - 1
-    return labels, [*edges, *((state + behind, output, None) for state in cell.output.states)]
+    edges += [(state + behind, states + behind, None) for state in cell.output.states]
+    return [*(state_label(state, inputs) for state in range(states)), "$c_k$"], edges
+
+
+def _recurrent_graph(cell: Cell) -> tuple[list[str], list[_Arc]]:
+    """The same of a recurrent cell, whose state 0 stands behind the two inputs that it is made
+    of."""
+    _, edges = _graph(cell, 1, behind=2)
+    labels = ["$x_t$", "$h_{t-1}$", *map(str, range(len(cell.nodes) + 1)), "$h_t$"]
+    return labels, [(0, 2, None), (1, 2, None), *edges]
 
 
 class _Line(NamedTuple):
@@ -127,12 +138,12 @@ class _Line(NamedTuple):
     boxes: list[int]
 
 
-def _boxes_and_lines(states: int, edges: list[_Arc]) -> tuple[list[Box], list[_Line]]:
+def _boxes_and_lines(states: int, inputs: int, edges: list[_Arc]) -> tuple[list[Box], list[_Line]]:
     """The boxes, first those of the cell's states and its output, then labels and places to pass;
     and the lines through them. A node is as far to the right as its inputs demand."""
     output = states - 1
-    depths = [0, 0]
-    for state in range(2, output):
+    depths = [0] * inputs
+    for state in range(inputs, output):
         depths.append(1 + max(depths[source] for source, target, _ in edges if target == state))
     # Labels stand in the columns between those of the states.
     columns = [2 * depth for depth in depths]
@@ -143,7 +154,7 @@ def _boxes_and_lines(states: int, edges: list[_Arc]) -> tuple[list[Box], list[_L
         leaving = sum(source == state for source, _, _ in edges)
         entering = sum(target == state for _, target, _ in edges)
         height = max(0.46, 0.14 + 0.13 * max(leaving, entering))
-        boxes.append(Box(column, 0.62 if state < 2 else 0.46, height, 0.12))
+        boxes.append(Box(column, 0.62 if state < inputs else 0.46, height, 0.12))
     lines = []
     for source, target, operation in edges:
         passed = range(columns[source] + 1, columns[target])

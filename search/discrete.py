@@ -26,8 +26,8 @@ class DiscreteSpace:
     Attributes:
         name: what it is called.
         options: for each decision the names of its options.
-        decode: from a point to its architecture, a ``Genotype`` or another value that an evaluator
-            of the space takes.
+        decode: from a point to its architecture, such as those of ``jaxcv.models.Architecture``,
+            or another value that an evaluator of the space takes.
         canonical: from a point to a text that two points share if, and only if, their
             architectures are isomorphic.
         stages: of a space whose architectures grow, how many of the decisions make each size, in

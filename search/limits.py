@@ -14,7 +14,7 @@ from flax import nnx
 from jaxcv.analysis import count_multiply_adds, count_parameters
 from jaxcv.blocks import create_operation
 from jaxcv.genotype import Genotype
-from jaxcv.models import CellNetwork
+from jaxcv.models import Architecture, create_network
 from jaxcv.models.skeleton import Skeleton, places
 from search.discrete import DiscreteSpace, Point
 from search.discretize import Limit, discretize
@@ -25,23 +25,25 @@ _TRIES = 1000
 
 
 def network_counts(
-    genotype: Genotype,
+    architecture: Architecture,
     skeleton: Skeleton,
     channels: int,
     layers: int,
     num_classes: int,
     image_shape: tuple[int, int, int],
 ) -> dict[str, int]:
-    """The "parameters" of the network of a genotype, and its "multiply_adds" for one image.
+    """The "parameters" of the network of a genotype or other architecture, and its "multiply_adds"
+    for one image.
 
     Args:
-        genotype, skeleton, channels, layers, num_classes: of the ``CellNetwork``.
+        architecture, skeleton, channels, layers, num_classes: as for
+            ``jaxcv.models.create_network``.
         image_shape: (height, width, channels).
     """
     return _counts(
         nnx.eval_shape(
-            lambda: CellNetwork(
-                genotype,
+            lambda: create_network(
+                architecture,
                 skeleton,
                 channels,
                 layers,
@@ -115,7 +117,7 @@ def limited(
     Args:
         space: to limit.
         counts: of an architecture, as the space decodes it, numbers by name, such as
-            ``network_counts`` of a genotype. It is asked once for each point.
+            ``network_counts``. It is asked once for each point.
         most: the largest that these may be, by name: ``parameters=4_000_000``.
 
     Raises:

@@ -12,7 +12,7 @@ import search
 from experiments.compare_search.methods import METHODS, Method
 from experiments.compare_search.options import Options
 from jaxcv import data
-from jaxcv.genotype import Genotype
+from jaxcv.models import Architecture
 from jaxcv.training.run import Run
 from search.discrete import DiscreteSpace
 from search.engine import best_so_far, run, run_many
@@ -25,7 +25,7 @@ from search.shared import by_strategy, cell_supernet, train_shared, uniform
 
 def black_box(
     own: Path, options: Options, job: tuple[str, int], dataset: data.Dataset, *, progress: bool
-) -> tuple[Genotype, dict[str, Any]]:
+) -> tuple[Architecture, dict[str, Any]]:
     """The architecture with the best score of a search, and figures of the search. Its trials are
     in ``history.sqlite``, from which it goes on."""
     name, seed = job

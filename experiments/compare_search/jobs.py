@@ -1,4 +1,4 @@
-"""One job of a comparison: a method, a seed, a cell, and how good its network is."""
+"""One job of a comparison: a method, a seed, an architecture, and how good its network is."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from experiments.compare_search.options import Options
 from experiments.environment import environment
 from jaxcv import data
 from jaxcv.data import Split
-from jaxcv.genotype import Genotype
+from jaxcv.models import Architecture
 from jaxcv.training.run import Run, write_atomically
 
 Job = tuple[str, int]
@@ -90,7 +90,7 @@ def do(
     name, seed = job
     own = _folder(folder, job)
     own.mkdir(parents=True, exist_ok=True)
-    genotype, found = _search(own, options, job, dataset, progress)
+    architecture, found = _search(own, options, job, dataset, progress)
     trained = train.trained(
         train.Options(
             genotype=str(own / "train" / "genotype.json"),
@@ -100,7 +100,7 @@ def do(
             seed=seed,
             train=options.train,
         ),
-        genotype,
+        architecture,
         dataset,
         f"{name} {seed} train",
         progress=progress,
@@ -132,13 +132,18 @@ def _folder(folder: Path, job: Job) -> Path:
 
 def _search(
     own: Path, options: Options, job: Job, dataset: data.Dataset, progress: bool
-) -> tuple[Genotype, dict[str, Any]]:
-    """The cell that a method finds, and figures of its search."""
-    name, seed = job
-    method, key = METHODS[name], jax.random.key(seed)
+) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture that a method finds, and figures of its search."""
+    method, key = METHODS[job[0]], jax.random.key(job[1])
     if method.strategy is not None:
         return black_box(own, options, job, dataset, progress=progress)
-    space = search.create_space(options.space if method.space == "darts" else method.space)
+    name = options.space if method.space == "darts" else method.space
+    if name not in search.SPACES:
+        # What is left without a strategy is to draw.
+        points = search.create_discrete(name)
+        point = points.sample(np.random.default_rng(job[1]))
+        return points.decode(point), {"search_seconds": 0.0}
+    space = search.create_space(name)
     if method.kind == "random":
         return search.random_genotype(space, key), {"search_seconds": 0.0}
     begun = (own / "search" / "config.json").exists()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from search import Config, Stages
+from search import SPACES, Config, Stages
 from search.strategies import (
     ENAS,
     PPO,
@@ -31,7 +31,7 @@ def _no_stages(config: Config) -> Stages:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to find cells.
+    """A way to find architectures.
 
     Attributes:
         title: in tables.
@@ -53,6 +53,17 @@ class Method:
     strategy: Strategy | None = None
     evaluator: Literal["training", "shared", "shared_uniform"] = "training"
     tabular: bool = False
+
+    def needs(self, space: str) -> str:
+        """What it needs in place of a space by name, if it cannot search that; else nothing."""
+        drawn = self.strategy is None and self.kind == "random"
+        if space in SPACES or space == self.space or (drawn and self.space == "darts"):
+            return ""
+        if self.strategy is None:
+            return f"a continuous space, of {', '.join(SPACES)}"
+        if self.evaluator != "training":
+            return f"a space with a supernet, of {', '.join(SPACES)}"
+        return "" if self.space == "darts" else f"the space {self.space}"
 
 
 def _changed(**changes: object) -> Callable[[Config], Config]:

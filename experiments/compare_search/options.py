@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 import search
 from experiments.compare_search.methods import METHODS
 from jaxcv.functional._arguments import positive
+from jaxcv.models.architecture import check_auxiliary
 from jaxcv.training import classification
 from search import Config
 
@@ -34,7 +37,9 @@ class Options:
     seed: int = 0
     """The first seed."""
     space: str = "darts"
-    """What to search, of methods that leave the choice: darts, or one of s1 to s4."""
+    """What to search, of methods that leave the choice: darts, one of s1 to s4, or, of black-box
+    ones that train every trial, any other discrete space for images, such as nasbench201, macro or
+    hierarchical."""
     jobs: int = 1
     """Jobs at a time, each in a process of its own; they share the device."""
     search: Config = field(default_factory=Config)
@@ -48,17 +53,39 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(seeds=self.seeds, jobs=self.jobs, trials=self.trials)
-        search.create_space(self.space)
+        if self.space == "recurrent" or self.space not in search.DISCRETE_SPACES:
+            allowed = [name for name in search.DISCRETE_SPACES if name != "recurrent"]
+            raise ValueError(f"space={self.space!r}; allowed are {', '.join(allowed)}")
         if self.images < 0:
             raise ValueError(f"images={self.images!r}; allowed is at least 0")
         for name in self.methods:
             if name not in self.possible:
-                raise ValueError(f"methods has {name!r}; allowed are {', '.join(self.possible)}")
+                known = name in METHODS and not self.table
+                why = f", which needs {METHODS[name].needs(self.space)}" if known else ""
+                raise ValueError(
+                    f"methods has {name!r}{why}; allowed are {', '.join(self.possible)}"
+                )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        """Raises a ValueError if trainings are to have auxiliary heads, but the networks of the
+        space cannot. Otherwise that would come out after the first search."""
+        if self.table:
+            return
+        space = search.create_discrete(self.space)
+        some = space.decode(space.sample(np.random.default_rng(0)))
+        for name in ("brief", "train"):
+            weight = getattr(self, name).auxiliary_weight
+            check_auxiliary(some, **{f"{name}.auxiliary_weight": weight})
 
     @property
     def possible(self) -> tuple[str, ...]:
-        """The methods that can be compared on the table, or on images."""
-        return tuple(name for name, method in METHODS.items() if method.tabular or not self.table)
+        """The methods that can be compared on the table, or in the space on images."""
+        return tuple(
+            name
+            for name, method in METHODS.items()
+            if (method.tabular if self.table else not method.needs(self.space))
+        )
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -277,7 +277,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 def check_operation(name: str, known: Mapping[str, Any] = OPERATIONS) -> None:
     """Raises a ValueError with the nearest names if ``name`` is none of the ``known`` ones."""
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         near = difflib.get_close_matches(str(name), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"operation={name!r}; allowed are {', '.join(known)}{hint}")

@@ -1,12 +1,14 @@
 """Networks, one family a file, and by name."""
 
 from jaxcv.models.alexnet import AlexNet
+from jaxcv.models.architecture import Architecture, create_network
 from jaxcv.models.cell import CellNetwork
 from jaxcv.models.densenet import DenseNet
 from jaxcv.models.inception import InceptionNetwork
 from jaxcv.models.macro import MacroNetwork
 from jaxcv.models.mobilenet import MobileNet
 from jaxcv.models.motif import MotifNetwork
+from jaxcv.models.nasbench201 import NASBench201Network
 from jaxcv.models.network import Network
 from jaxcv.models.registry import create_model, list_models
 from jaxcv.models.resnet import PreActivationResNet, ResNet
@@ -23,12 +25,14 @@ __all__ = [
     "SKELETONS",
     "VGG",
     "AlexNet",
+    "Architecture",
     "CellNetwork",
     "DenseNet",
     "InceptionNetwork",
     "MacroNetwork",
     "MobileNet",
     "MotifNetwork",
+    "NASBench201Network",
     "Network",
     "PreActivationResNet",
     "ResNet",
@@ -36,5 +40,6 @@ __all__ = [
     "Skeleton",
     "SqueezeNet",
     "create_model",
+    "create_network",
     "list_models",
 ]

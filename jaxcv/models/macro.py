@@ -61,7 +61,7 @@ class MacroNetwork(Network):
     ):
         super().__init__(num_classes, inputs=inputs, least_size=4, dtype=dtype)
         positive(channels=channels)
-        _check(macro)
+        check_macro(macro)
         layers = len(macro.operations)
         self.skips = macro.skips
         self.stem = Conv2d(inputs, channels, 3, padding=1, rngs=rngs)
@@ -112,7 +112,8 @@ def _block(inputs: int, outputs: int, rngs: nnx.Rngs) -> ReLUConvBN:
     return ReLUConvBN([Conv2d(inputs, outputs, 1, rngs=rngs)], outputs)
 
 
-def _check(macro: Macro) -> None:
+def check_macro(macro: Macro) -> None:
+    """Raises a ValueError unless there is a network of the architecture."""
     if len(macro.operations) != len(macro.skips) or len(macro.skips) < 3:
         raise ValueError(
             f"macro has {len(macro.operations)} operations and {len(macro.skips)} skips; allowed "
@@ -121,7 +122,8 @@ def _check(macro: Macro) -> None:
     for operation in macro.operations:
         check_operation(operation)
     for layer, skips in enumerate(macro.skips, 1):
-        if sorted(set(skips) & set(range(layer - 1))) != sorted(skips):
+        known = [skip for skip in skips if type(skip) is int and 0 <= skip < layer - 1]
+        if len(set(known)) < len(skips):
             raise ValueError(
                 f"macro.skips[{layer - 1}]={skips!r}; allowed are distinct states below {layer - 1}"
             )

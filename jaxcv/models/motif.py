@@ -43,6 +43,27 @@ def live_edges(motif: Motif) -> tuple[tuple[str | Motif, int, int], ...]:
     return tuple(edge for edge in passing if edge[1] in reached and edge[2] in needed)
 
 
+def check_motif(motif: Motif) -> None:
+    """Raises a ValueError unless all edges join nodes that there are, in their order, and have
+    operations that there are."""
+    nodes, before = motif.nodes, (0, 0)
+    if type(nodes) is not int or nodes < 2:
+        raise ValueError(f"motif.nodes={nodes!r}; allowed is an int, at least 2")
+    for number, (operation, source, target) in enumerate(motif.edges):
+        whole = {type(source), type(target)} == {int}
+        if not whole or not 0 <= source < target < nodes or (target, source) <= before:
+            raise ValueError(
+                f"motif.edges[{number}] leads from {source!r} to {target!r}; allowed are edges "
+                f"from a node to a later one of {nodes}, in the order of the targets, then of the "
+                "sources"
+            )
+        before = (target, source)
+        if isinstance(operation, Motif):
+            check_motif(operation)
+        else:
+            check_operation(operation, PRIMITIVES)
+
+
 class SeparableConv(nnx.Module):
     """A depthwise 3x3 convolution, a pointwise one, batch norm, ReLU."""
 
@@ -75,12 +96,12 @@ class MotifBlock(nnx.Module):
     norm, ReLU.
 
     Args:
-        motif: says which edges.
+        motif: says which edges; one that ``check_motif`` lets pass.
         channels: of every node.
         rngs: source of the initial values.
 
     Raises:
-        ValueError: for an unknown primitive, and a motif without a path to its output.
+        ValueError: for a motif without a path to its output.
     """
 
     def __init__(self, motif: Motif, channels: int, *, rngs: nnx.Rngs):
@@ -92,7 +113,6 @@ class MotifBlock(nnx.Module):
             if isinstance(operation, Motif):
                 self.operations.append(MotifBlock(operation, channels, rngs=rngs))
             else:
-                check_operation(operation, PRIMITIVES)
                 self.operations.append(PRIMITIVES[operation](channels, rngs))
         targets = dict.fromkeys(target for _, _, target in edges)
         # For each node the numbers of its edges, and their sources.
@@ -134,8 +154,8 @@ class MotifNetwork(Network):
     Features: "stem", "cell1", "cell2", "cell3", "pooled", "logits".
 
     Raises:
-        ValueError: for numbers below 1, an unknown primitive, and a motif without a path to its
-            output.
+        ValueError: for numbers below 1, an unknown primitive, edges that are not between nodes or
+            out of order, and a motif without a path to its output.
     """
 
     def __init__(
@@ -150,6 +170,7 @@ class MotifNetwork(Network):
     ):
         super().__init__(num_classes, inputs=inputs, least_size=4, dtype=dtype)
         positive(channels=channels)
+        check_motif(motif)
         self.stem = ConvNorm(inputs, channels, 3, padding=1, rngs=rngs)
         self.cells: nnx.List[MotifBlock] = nnx.List()
         self.convolutions: nnx.List[SeparableConv] = nnx.List()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcv import functional
+from jaxcv import functional, genotype
 from jaxcv.blocks import ReLUConvBN, create_operation
 from jaxcv.functional._arguments import positive
 from jaxcv.layers import BatchNorm, Conv2d, Linear
@@ -16,6 +16,26 @@ from jaxcv.models.network import Endpoints, Network, classified
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STAGES = 3
+
+
+def operations_of(cell: genotype.Cell) -> tuple[str, ...]:
+    """The operations of a genotype's single cell, one for each of ``EDGES``.
+
+    Raises:
+        ValueError: for a cell of other edges, or another output.
+    """
+    edges = [
+        ((source, node), operation)
+        for node, incoming in enumerate(cell.nodes, 1)
+        for operation, source in incoming
+    ]
+    places = tuple(place for place, _ in edges)
+    if places != EDGES or cell.output.states != (3,):
+        raise ValueError(
+            f"cells['single'] has edges {places} and output {cell.output.states}; allowed are "
+            f"those of NAS-Bench-201, {EDGES} and (3,)"
+        )
+    return tuple(operation for _, operation in edges)
 
 
 class Cell(nnx.Module):

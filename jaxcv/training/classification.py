@@ -1,4 +1,4 @@
-"""Training a network of cells to classify, compiled: state, step, evaluation."""
+"""Training the network of an architecture to classify, compiled: state, step, evaluation."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -13,10 +13,9 @@ from jax import lax
 
 from jaxcv.data import Augmentation, Split, augment, epoch_order
 from jaxcv.functional._arguments import positive
-from jaxcv.genotype import Genotype
-from jaxcv.models import SKELETONS, CellNetwork
+from jaxcv.models import SKELETONS, CellNetwork, Network
+from jaxcv.models.architecture import Architecture, check_auxiliary, create_network
 from jaxcv.models.network import check_images
-from jaxcv.models.skeleton import least_size
 from jaxcv.training.evaluation import evaluator, stream_evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
@@ -27,14 +26,15 @@ from jaxcv.training.schedule import cosine_by_epoch, exponential_by_epoch, linea
 
 @dataclass(frozen=True)
 class Config:
-    """How to train the network of a genotype. The defaults are those of arXiv:1806.09055."""
+    """How to train the network of an architecture. The defaults are those of arXiv:1806.09055."""
 
     skeleton: str = "cifar"
-    """What stands around the cells: cifar, imagenet, nasnet or enas."""
+    """What stands around normal and reduction cells: cifar, imagenet, nasnet or enas."""
     channels: int = 36
-    """Channels of the first cell."""
+    """Channels of the first cell or layer."""
     layers: int = 20
-    """Number of cells."""
+    """Number of cells. A network of NAS-Bench-201 has a third of them, rounded down, in each of its
+    stages; macro architectures have a number of their own, and motifs come three times."""
     epochs: int = 600
     """Passes over the training images."""
     batch_size: int = 96
@@ -52,9 +52,11 @@ class Config:
     label_smoothing: float = 0.0
     """Part of each label that is spread over all classes in the loss of training."""
     drop_path: float = 0.2
-    """Probability at the end; rises linearly from 0, epoch by epoch."""
+    """Probability at the end; rises linearly from 0, epoch by epoch. There are paths to drop in
+    normal and reduction cells alone."""
     auxiliary_weight: float = 0.4
-    """Of the auxiliary head's loss; 0 for no such head."""
+    """Of the auxiliary head's loss; 0 for no such head. Only networks of normal and reduction cells
+    can have one."""
     cutout: int = 16
     """Side of the square that is cut out of training images, in pixels; 0 for none."""
     image_size: int = 0
@@ -118,18 +120,19 @@ class Training(NamedTuple):
     """Loss and accuracy on the batches of ``padded_batches``."""
     stream_evaluate: Callable[[TrainState, Iterable[Any]], dict[str, jax.Array]]
     """The same on batches that come one after the other."""
-    model: Callable[[TrainState], CellNetwork]
+    model: Callable[[TrainState], Network]
     """The network of a state."""
     learning_rate: optax.Schedule
     steps_per_epoch: int
 
 
 def network(
-    genotype: Genotype, config: Config, *, inputs: int, num_classes: int, rngs: nnx.Rngs
-) -> CellNetwork:
+    architecture: Architecture, config: Config, *, inputs: int, num_classes: int, rngs: nnx.Rngs
+) -> Network:
     """The network that a configuration describes."""
-    return CellNetwork(
-        genotype,
+    check_auxiliary(architecture, auxiliary_weight=config.auxiliary_weight)
+    return create_network(
+        architecture,
         SKELETONS[config.skeleton],
         config.channels,
         config.layers,
@@ -142,7 +145,7 @@ def network(
 
 
 def build(
-    genotype: Genotype,
+    architecture: Architecture,
     config: Config,
     *,
     count: int,
@@ -156,7 +159,7 @@ def build(
     """The functions of a training.
 
     Args:
-        genotype, config: what to train and how.
+        architecture, config: what to train and how.
         count: number of training images.
         image_shape: (height, width, channels).
         num_classes: number of classes.
@@ -164,23 +167,21 @@ def build(
         mesh: devices to spread each batch over, if any.
 
     Raises:
-        ValueError: for a batch larger than the training set, or images too small for the skeleton
-            or the auxiliary head.
+        ValueError: for a batch larger than the training set, an auxiliary head that the network
+            cannot have, or images too small for the network.
     """
     steps_per_epoch = count // config.batch_size
     if steps_per_epoch < 1:
         raise ValueError(f"batch_size={config.batch_size!r}; allowed are 1 to {count}, all images")
     has_auxiliary = config.auxiliary_weight > 0
-    check_images(
-        (config.batch_size, *image_shape),
-        image_shape[-1],
-        least_size(SKELETONS[config.skeleton], auxiliary=has_auxiliary),
-    )
     heads = ("logits", "auxiliary") if has_auxiliary else ("logits",)
     make = functools.partial(
-        network, genotype, config, inputs=image_shape[-1], num_classes=num_classes
+        network, architecture, config, inputs=image_shape[-1], num_classes=num_classes
     )
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    abstract = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+    check_images((config.batch_size, *image_shape), image_shape[-1], abstract.least_size)
+    graph, _ = nnx.split(abstract)
+    drops_paths = isinstance(abstract, CellNetwork)
     if config.learning_rate_decay:
         schedule = exponential_by_epoch(
             config.learning_rate, config.learning_rate_decay, steps_per_epoch
@@ -214,8 +215,9 @@ def build(
 
         def loss(weights: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             model = nnx.merge(graph, weights, state.statistics)
+            options = {"drop_path": drop_path(step)} if drops_paths else {}
             found = model.features(
-                images, heads, train=True, key=keys("drop path", step), drop_path=drop_path(step)
+                images, heads, train=True, key=keys("drop path", step), **options
             )
             total = smooth_cross_entropy(found["logits"], labels)
             if has_auxiliary:
@@ -260,7 +262,7 @@ def build(
     def stream_evaluate(state: TrainState, batches: Iterable[Any]) -> dict[str, jax.Array]:
         return evaluate_stream(batches, state.weights, state.statistics)
 
-    def model(state: TrainState) -> CellNetwork:
+    def model(state: TrainState) -> Network:
         return nnx.merge(graph, state.weights, state.statistics)
 
     return Training(

@@ -1,4 +1,4 @@
-"""Training the network of a genotype as one call, and what it leaves in a run folder."""
+"""Training the network of an architecture as one call, and what it leaves in a run folder."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -19,8 +19,8 @@ from jaxcv.data import (
     padded_batches,
     training_batches,
 )
-from jaxcv.genotype import Genotype
-from jaxcv.models import CellNetwork
+from jaxcv.models import Network
+from jaxcv.models.architecture import Architecture, parse, to_json
 from jaxcv.training import checkpoint
 from jaxcv.training.classification import Config, Training, TrainState, build
 from jaxcv.training.loop import fit
@@ -32,12 +32,12 @@ from jaxcv.training.run import Run
 class Result(NamedTuple):
     """What a training gives back: the trained network and a row of metrics for each epoch."""
 
-    model: CellNetwork
+    model: Network
     history: list[dict[str, Any]]
 
 
 def run(
-    genotype: Genotype,
+    architecture: Architecture,
     dataset: Dataset | Stream,
     config: Config = Config(),  # noqa: B008 (frozen)
     key: jax.Array | None = None,
@@ -46,14 +46,14 @@ def run(
     description: str = "train",
     progress: bool = True,
 ) -> Result:
-    """Trains the network of a genotype on a data set and evaluates it on the test images.
+    """Trains the network of an architecture on a data set and evaluates it on the test images.
 
     Where ``jax.distributed`` has joined several processes, all of them call this with the same
     arguments, each reads its part of every batch, and the first alone writes and shows progress.
     All need to see the same folder.
 
     Args:
-        genotype: of the network.
+        architecture: of the network.
         dataset: from ``jaxcv.data``, a ``Stream`` if the configuration has an image size.
         config: how to train.
         key: a JAX random key for everything random; ``jax.random.key(0)`` by default.
@@ -63,14 +63,14 @@ def run(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: for images too small for the skeleton or the auxiliary head, a batch larger
-            than the training set, or a data set of the other kind.
+        ValueError: for images too small for the network, an auxiliary head that it cannot have, a
+            batch larger than the training set, or a data set of the other kind.
         FloatingPointError: for a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     key = jax.random.key(0) if key is None else key
     mesh = data_mesh(config.batch_size)
-    training = _build(genotype, config, _described(dataset, config), mesh)
+    training = _build(architecture, config, _described(dataset, config), mesh)
     if isinstance(dataset, Stream):
         feed = _streamed(training, dataset, config, mesh)
     else:
@@ -159,7 +159,7 @@ def _streamed(
 
 def create_run(
     path: Path | str,
-    genotype: Genotype,
+    architecture: Architecture,
     dataset: Dataset | Stream,
     config: Config,
     **more: Any,
@@ -171,24 +171,24 @@ def create_run(
             other kind than the configuration.
     """
     described = {"train": asdict(config), "dataset": _described(dataset, config)}
-    return Run.create(path, "train", described | more, {"genotype.json": genotype.to_json()})
+    return Run.create(path, "train", described | more, {"genotype.json": to_json(architecture)})
 
 
-def read_genotype(run: Run) -> Genotype:
-    """The genotype in a run folder.
+def read_architecture(run: Run) -> Architecture:
+    """The genotype in a run folder, or other architecture.
 
     Raises:
         ValueError: if there is none yet, or it is damaged.
     """
     try:
-        return Genotype.from_json((run.path / "genotype.json").read_text())
+        return parse((run.path / "genotype.json").read_text())
     except OSError:
         raise ValueError(
             f"folder={str(run.path)!r} has no genotype.json; allowed is a run that has got so far"
         ) from None
 
 
-def load(folder: Path | str) -> CellNetwork:
+def load(folder: Path | str) -> Network:
     """The trained network in the run folder of a training.
 
     Raises:
@@ -197,7 +197,7 @@ def load(folder: Path | str) -> CellNetwork:
     run = Run.open(folder, "train")
     try:
         config, dataset = Config(**run.config["train"]), run.config["dataset"]
-        training = _build(read_genotype(run), config, dataset)
+        training = _build(read_architecture(run), config, dataset)
     except (KeyError, TypeError):
         raise ValueError(
             f"folder={str(folder)!r} has a config.json that does not describe a training; allowed "
@@ -233,13 +233,13 @@ def _described(dataset: Dataset | Stream, config: Config) -> dict[str, Any]:
 
 
 def _build(
-    genotype: Genotype,
+    architecture: Architecture,
     config: Config,
     dataset: dict[str, Any],
     mesh: jax.sharding.Mesh | None = None,
 ) -> Training:
     return build(
-        genotype,
+        architecture,
         config,
         count=dataset["count"],
         image_shape=tuple(dataset["image_shape"]),

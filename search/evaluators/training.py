@@ -7,7 +7,7 @@ import jax
 
 from jaxcv.analysis import count_parameters
 from jaxcv.data import Dataset
-from jaxcv.genotype import Genotype
+from jaxcv.models import Architecture
 from jaxcv.training import train
 from jaxcv.training.classification import Config
 from search.discrete import Point
@@ -21,20 +21,21 @@ class FromScratch:
     which the schedules then run; by default there are those of the configuration.
 
     Attributes:
-        decode: the genotype of a point, as of a ``DiscreteSpace``.
+        decode: the architecture of a point, as of a ``DiscreteSpace``.
         dataset: whose training images train and whose test images score, so that these are a part
             of the training images, as of ``jaxcv.data.halved``.
         config: of the trainings.
     """
 
-    decode: Callable[[Point], Genotype]
+    decode: Callable[[Point], Architecture]
     dataset: Dataset
     config: Config
 
     def __call__(self, proposal: Proposal, seed: int) -> Outcome:
         """
         Raises:
-            ValueError: for a network that the images are too small for, or a budget below 1.
+            ValueError: for a network that the images are too small for, an auxiliary head that it
+            cannot have, or a budget below 1.
             FloatingPointError: for a training that diverges.
         """
         epochs = self.config.epochs if proposal.budget is None else proposal.budget

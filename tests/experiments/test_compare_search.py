@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -14,10 +15,13 @@ from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
 from experiments.compare_search.picture import draw_errors
 from experiments.compare_search.table import HEAD, cells, markdown, summaries, tabular_cells
-from experiments.presets import PUBLISHED
+from experiments.presets import CLASSIFICATION, PUBLISHED
 from jaxcv import data
-from jaxcv.genotype import Genotype
+from jaxcv.genotype import SINGLE, Genotype
+from jaxcv.models.macro import Macro
+from jaxcv.models.motif import Motif
 from jaxcv.models.nasbench201 import EDGES, OPERATIONS
+from jaxcv.training import classification
 from search import Config
 from search.evaluators import Outcome
 
@@ -219,11 +223,82 @@ def test_a_mistaken_path_leaves_the_folder_free(option, tmp_path):
         ("--jobs", "-1", "jobs=-1; allowed is a positive int"),
         ("--images", "-1", "images=-1; allowed is at least 0"),
         ("--space", "s5", "space='s5'; allowed are darts"),
+        ("--space", "recurrent", "space='recurrent'; allowed are darts, .*hierarchical, macro"),
     ],
 )
 def test_wrong_options_are_named(option, value, message):
     with pytest.raises(ValueError, match=message):
         command.command([option, value])
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "message"),
+    [
+        ("gdas", "macro", "methods has 'gdas', which needs a continuous space, of darts, .*; "),
+        ("fairdarts", "pnas", "'fairdarts', which needs a continuous space, of darts, "),
+        ("enas", "nasnet", "'enas', which needs a space with a supernet, of darts, "),
+        ("progressive", "amoebanet", "'progressive', which needs the space pnas; allowed are "),
+    ],
+)
+def test_methods_that_cannot_search_a_space_say_what_they_need(name, space, message):
+    with pytest.raises(ValueError, match=f"{message}.*random_search"):
+        Options(space=space, methods=(name,), **WITHOUT_HEADS)
+
+
+WITHOUT_HEADS = {
+    part: replace(CLASSIFICATION["digits"], auxiliary_weight=0.0) for part in ("brief", "train")
+}
+
+
+def test_by_default_all_methods_that_can_search_a_space_are_compared():
+    chosen = {
+        space: set(Options(space=space, **WITHOUT_HEADS).chosen)
+        for space in ("s2", "pnas", "hierarchical")
+    }
+    assert chosen["s2"] == set(METHODS)
+    trained = {name for name, m in METHODS.items() if m.strategy and m.evaluator == "training"}
+    assert chosen["pnas"] == {"random", *trained}
+    assert chosen["hierarchical"] == chosen["pnas"] - {"progressive"}
+
+
+@pytest.mark.parametrize("part", ["brief", "train"])
+def test_auxiliary_heads_that_networks_cannot_have_are_refused_at_once(part):
+    options = WITHOUT_HEADS | {part: classification.Config()}
+    with pytest.raises(ValueError, match=rf"{part}.auxiliary_weight=0.4; allowed is 0.0 here"):
+        Options(space="macro", **options)
+    Options(space="nasnet", **options)
+
+
+KINDS = {"nasbench201": Genotype, "macro": Macro, "hierarchical": Motif, "enas_micro": Genotype}
+
+
+@pytest.mark.parametrize("space", KINDS)
+def test_an_architecture_of_any_space_is_found_and_trained(space, tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train_in(run, options, architecture, *arguments, **more):
+        trained.append((train.train.read_architecture(run), architecture))
+        return {"test_accuracy": 0.5, "parameters": 1000, "seconds": 1.0}
+
+    def create_run(*arguments):
+        run = created(*arguments)
+        run.begin()
+        return run
+
+    created = train.create_run
+    monkeypatch.setattr(train, "create_run", create_run)
+    monkeypatch.setattr(train, "train_in", train_in)
+    monkeypatch.setattr(black_box, "FromScratch", Stub)
+    arguments = ["--preset", "digits", "--space", space, "--trials", "4", "--seeds", "1"]
+    arguments += ["--methods", "random", "local_search", "--folder", str(tmp_path / "run")]
+    command.command(arguments)
+    (drawn, _), (found, given) = trained
+    assert type(drawn) is type(found) is KINDS[space] and found == given
+    discrete = search.create_discrete(space)
+    assert drawn == discrete.decode(discrete.sample(np.random.default_rng(0)))
+    if space == "nasbench201":
+        assert set(found.cells) == {SINGLE}
+    assert "Local search" in capsys.readouterr().out
 
 
 def test_every_method_is_seen_before_the_second_seed():

@@ -6,6 +6,8 @@ import pytest
 
 from experiments.report import write_report
 from jaxcv.genotype import published, published_recurrent
+from jaxcv.models.macro import Macro
+from search import create_discrete
 
 PRIMITIVES = {"normal": ("none", "skip_connect", "sep_conv_3x3")}
 SEARCH = [
@@ -178,3 +180,13 @@ def test_a_watched_search_has_its_verdict_in_words(tmp_path):
     text, page = report(tmp_path, rows=rows, primitives=PRIMITIVES)
     assert headings(text)[:2] == ["Curves", "Signs of a collapse"]
     assert "Collapsed: 5 skip connections in the normal cell." in page.text
+
+
+def test_architectures_of_other_kinds_are_drawn_or_written_out(tmp_path):
+    single = create_discrete("nasbench201").decode((0, 1, 2, 3, 4, 1))
+    text, page = report(tmp_path, genotype=single)
+    assert headings(text)[0] == "Cells" and (tmp_path / "cell_single.svg").exists()
+    assert "$c_{k-2}$" not in text and '"single"' in page.text
+    macro = Macro(("nor_conv_3x3",) * 3, ((), (0,), ()))
+    text, page = report(tmp_path, genotype=macro)
+    assert headings(text)[0] == "Architecture" and '["nor_conv_3x3", 0]' in page.text

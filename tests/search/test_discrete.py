@@ -16,6 +16,7 @@ from jaxcv.blocks.operations import OPERATIONS
 from jaxcv.genotype import SINGLE, Cell, Genotype, Output, published, published_recurrent
 from jaxcv.layers import BatchNorm, Conv2d
 from jaxcv.models import CIFAR, CellNetwork
+from jaxcv.models.architecture import parse, to_json
 from jaxcv.models.macro import Macro, MacroNetwork
 from jaxcv.models.motif import Motif, MotifNetwork
 from search.discrete import DiscreteSpace
@@ -80,15 +81,17 @@ def test_a_point_can_be_read_from_its_encoding(spaces, name):
 
 @pytest.mark.parametrize("name", DISCRETE_SPACES)
 def test_architectures_are_values(spaces, name):
-    """Equal from a space that was pickled, as for another process, and, genotypes, from JSON."""
-    space = spaces[name]
+    """Equal from a space that was pickled, as for another process, and from JSON."""
+    space, random = spaces[name], np.random.default_rng(3)
     copy = pickle.loads(pickle.dumps(space))
-    point = space.sample(np.random.default_rng(3))
-    architecture = space.decode(point)
-    assert copy.decode(point) == architecture
-    assert copy.canonical(point) == space.canonical(point)
-    if isinstance(architecture, Genotype):
-        assert Genotype.from_json(architecture.to_json()) == architecture
+    texts = {}
+    for point in [space.sample(random) for _ in range(10)]:
+        architecture = space.decode(point)
+        assert copy.decode(point) == architecture
+        assert copy.canonical(point) == space.canonical(point)
+        text = to_json(architecture)
+        assert parse(text) == architecture
+        assert texts.setdefault(text, architecture) == architecture
 
 
 def test_draws_depend_on_the_seed_alone(spaces):

@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from jaxcv.genotype import Cell, Output, published, published_recurrent
+from jaxcv.genotype import SINGLE, Cell, Output, published, published_recurrent
+from search import create_discrete
 from search.cell_picture import operation_label, state_label
 from search.plot import draw_cell, draw_curves, draw_watch, draw_weights, save, to_svg
 
@@ -29,25 +30,31 @@ RECURRENT = {
     f"{name} recurrent": genotype.cells["recurrent"]
     for name, genotype in published_recurrent.items()
 } | {"one node": Cell(((("tanh", 0),),), Output("mean", (1,)))}
+SINGLE_CELLS = {
+    f"single {point}": create_discrete("nasbench201").decode(point).cells[SINGLE]
+    for point in ((0, 1, 2, 3, 4, 1), (3,) * 6)
+}
 
 
-def labels_of(cell):
+def labels_of(cell, inputs):
     """The labels of the states that the picture must have."""
+    if inputs == 1:
+        return ["$c_{k-1}$", *map(str, range(len(cell.nodes))), "$c_k$"]
     if cell.output.rule == "mean":
         states = map(str, range(len(cell.nodes) + 1))
         return ["$x_t$", "$h_{t-1}$", *states, "$h_t$"]
     return [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
 
 
-def edges_of(cell):
+def edges_of(cell, inputs=2):
     """(source, target, label) of every arrow that the picture must have; states are numbered as
     their labels are."""
     recurrent = cell.output.rule == "mean"
-    behind, first = (2, 1) if recurrent else (0, 2)
+    behind, first = (2, 1) if recurrent else (0, inputs)
     nodes = enumerate(cell.nodes, first)
     edges = [(s + behind, t + behind, operation_label(o)) for t, node in nodes for o, s in node]
     edges += [(0, 2, None), (1, 2, None)] if recurrent else []
-    output = len(labels_of(cell)) - 1
+    output = len(labels_of(cell, inputs)) - 1
     return edges + [(state + behind, output, None) for state in cell.output.states]
 
 
@@ -63,10 +70,11 @@ def pixels_to(box, point):
     return float(np.linalg.norm(outside))
 
 
-@pytest.mark.parametrize("name", CELLS | RECURRENT)
+@pytest.mark.parametrize("name", CELLS | RECURRENT | SINGLE_CELLS)
 def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
-    cell = (CELLS | RECURRENT)[name]
-    figure = draw_cell(cell, title=name)
+    cell = (CELLS | RECURRENT | SINGLE_CELLS)[name]
+    inputs = 1 if name in SINGLE_CELLS else 2
+    figure = draw_cell(cell, title=name, inputs=inputs)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     (axes,) = figure.axes
@@ -92,7 +100,7 @@ def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 and box.y1 < title.y0
 
-    states = labels_of(cell)
+    states = labels_of(cell, inputs)
     assert set(states) <= set(texts)
     places = {states.index(text): box for text, box in labelled if text in states}
     drawn = []
@@ -108,7 +116,9 @@ def test_cell_is_drawn_as_it_is_and_nothing_overlaps(name):
         }
         assert len(met) <= 1, "a line runs through a box that is not its own"
         drawn.append((source, target, labelled[met.pop()][0] if met else None))
-    assert Counter(drawn) == Counter(edges_of(cell))
+    assert Counter(drawn) == Counter(edges_of(cell, inputs))
+    fills = {t: p.get_facecolor() for p, (t, _) in zip(patches, labelled, strict=True)}
+    assert (fills[states[0]] == fills[states[1]]) == (inputs == 2), "inputs look alike"
 
 
 def test_svg_names_every_operation_once_an_edge():
