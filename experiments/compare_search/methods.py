@@ -54,6 +54,11 @@ class Method:
     evaluator: Literal["training", "shared", "shared_uniform"] = "training"
     tabular: bool = False
 
+    @property
+    def scored_by(self) -> str:
+        """What scores the trials of its strategy, in words."""
+        return "brief training" if self.evaluator == "training" else "shared weights"
+
 
 def _changed(**changes: object) -> Callable[[Config], Config]:
     return lambda config: replace(config, **changes)  # type: ignore[arg-type]

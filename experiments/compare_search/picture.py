@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from experiments.compare_search.table import Summary
 
@@ -49,38 +51,64 @@ def draw_errors(found: Sequence[Summary]) -> Figure:
     return figure
 
 
-_COLORS = ("#5d6670", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# As many as there are black-box methods.
+_COLORS = (
+    *("#5d6670", "#0072b2", "#d55e00", "#009e73", "#cc79a7"),
+    *("#e69f00", "#56b4e9", "#8c510a", "#6a51a3"),
+)
+_LEAST_SEARCHES = 3
 
 
-def draw_progress(curves: Mapping[str, tuple[Sequence[float], Sequence[float], int]]) -> Figure:
-    """The test error of the best architecture so far, by validation, over the trials.
+class Curve(NamedTuple):
+    """The error of the best architecture so far, after each trial.
+
+    Attributes:
+        mean, deviation: over searches, the latter that of a sample.
+        count: how many searches.
+    """
+
+    mean: Sequence[float]
+    deviation: Sequence[float]
+    count: int
+
+    @property
+    def reach(self) -> np.ndarray:
+        """From the mean to the ends of its 95% confidence interval, by Student's t."""
+        quantile = stats.t.ppf(0.975, self.count - 1)
+        return quantile * np.asarray(self.deviation) / np.sqrt(self.count)
+
+
+def draw_progress(curves: Mapping[str, Curve], title: str) -> Figure:
+    """The error of the best architecture so far, over the trials.
 
     Args:
-        curves: by title the mean over searches after each trial, the deviation, and the number of
-            searches. Bands are 95% confidence intervals of the mean.
+        curves: by the name of the method. Bands are 95% confidence intervals of the mean, where
+            there are enough searches for one.
+        title: what error that is.
     """
     figure = Figure((7.6, 4.2), facecolor="white", layout="constrained")
     axes = figure.subplots()
-    ends = []
-    for (title, (mean, deviation, count)), color in zip(
-        curves.items(), itertools.cycle(_COLORS), strict=False
-    ):
-        trials = np.arange(1, len(mean) + 1)
-        center, reach = 100 * np.asarray(mean), 196 * np.asarray(deviation) / np.sqrt(count)
+    ends, first = [], []
+    for (name, curve), color in zip(curves.items(), itertools.cycle(_COLORS), strict=False):
+        center = 100 * np.asarray(curve.mean)
+        trials = np.arange(1, len(center) + 1)
         axes.plot(trials, center, color=color, linewidth=1.6)
-        axes.fill_between(trials, center - reach, center + reach, color=color, alpha=0.18, lw=0)
-        ends.append([center[-1], title, color])
-    axes.set_xlim(1, len(mean))
-    first = [100 * curve[0][min(9, len(curve[0]) - 1)] for curve in curves.values()]
+        if curve.count >= _LEAST_SEARCHES:
+            reach = 100 * curve.reach
+            axes.fill_between(trials, center - reach, center + reach, color=color, alpha=0.18, lw=0)
+        ends.append([center[-1], name, color])
+        # The first trials would make the others flat.
+        first.append(np.nanmax(center[min(9, len(center) // 10) :]))
+    axes.set_xlim(1, len(trials))
     last = [end for end, _, _ in ends]
     spread = max(max(first) - min(last), 0.1)
     axes.set_ylim(min(last) - 0.08 * spread, max(first) + 0.08 * spread)
     # Labels stand beside the ends of their curves, and apart.
     place, step = -np.inf, 0.055 * 1.16 * spread
-    for end, title, color in sorted(ends):
+    for end, name, color in sorted(ends):
         place = max(end, place + step)
         axes.annotate(
-            title,
+            name,
             (1, place),
             (8, 0),
             xycoords=("axes fraction", "data"),
@@ -91,7 +119,7 @@ def draw_progress(curves: Mapping[str, tuple[Sequence[float], Sequence[float], i
             annotation_clip=False,
         )
     axes.set_xlabel("trials", size=10)
-    axes.set_title("test error of the best by validation (%)", size=11, loc="left")
+    axes.set_title(title, size=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.grid(color="#e6e6e6", linewidth=0.7)
