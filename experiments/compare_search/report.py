@@ -13,7 +13,12 @@ from experiments.compare_search.black_box import mean_curve, valid_errors
 from experiments.compare_search.jobs import folder_of, jobs_of
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
-from experiments.compare_search.picture import Curve, draw_errors, draw_progress
+from experiments.compare_search.picture import (
+    Curve,
+    draw_errors,
+    draw_progress,
+    draw_progress_apart,
+)
 from experiments.compare_search.table import (
     HEAD,
     TABULAR_HEAD,
@@ -114,7 +119,7 @@ def _progress(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
     parts = ["<h2>Search</h2>"] if errors else []
     for way, found in errors.items():
         curves = {title: mean_curve(np.array(own)) for title, own in found.items()}
-        figure = draw_progress(curves, f"validation error of the best by {way} (%)")
+        figure = draw_progress_apart(curves, f"validation error of the best by {way} (%)")
         name = f"progress_{way.replace(' ', '_')}"
         parts.append(picture(folder, name, f"validation error over the trials, {way}", figure))
     if errors:
