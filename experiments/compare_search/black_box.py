@@ -150,7 +150,8 @@ def valid_errors(own: Path, job: tuple[str, int]) -> list[float]:
 
 def mean_curve(errors: np.ndarray) -> Curve:
     """Of errors [searches, trials]."""
-    return Curve(errors.mean(0), errors.std(0, ddof=min(len(errors) - 1, 1)), len(errors))
+    deviation = errors.std(0, ddof=min(len(errors) - 1, 1))
+    return Curve(errors.mean(0).tolist(), deviation.tolist(), len(errors))
 
 
 # Until the first trial that did not fail.

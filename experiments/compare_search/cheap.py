@@ -45,12 +45,13 @@ def network_proxies(
 def correlations(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each cheap evaluator that enough rows of jobs have the score of, the rank correlation with
     the test accuracy."""
-    accuracies = [1 - row["test_error"] for row in rows]
-    scores: dict[str, list[tuple[float | None, float]]] = {}
-    for row, accuracy in zip(rows, accuracies, strict=True):
+    scores: dict[str, list[float | None]] = {}
+    accuracies: dict[str, list[float]] = {}
+    for row in rows:
         for name, score in _scores(row).items():
-            scores.setdefault(name, []).append((score, accuracy))
-    return _ranked((name, *zip(*pairs, strict=True)) for name, pairs in scores.items())
+            scores.setdefault(name, []).append(score)
+            accuracies.setdefault(name, []).append(1 - row["test_error"])
+    return _ranked((name, own, accuracies[name]) for name, own in scores.items())
 
 
 def tabular_correlations(table: Tabular) -> list[dict[str, Any]]:

@@ -61,20 +61,20 @@ class Curve(NamedTuple):
 
     Attributes:
         mean, deviation: over searches, the latter that of a sample.
-        count: how many searches.
+        searches: how many.
     """
 
     mean: Sequence[float]
     deviation: Sequence[float]
-    count: int
+    searches: int
 
     def percent(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean, and from there to the ends of its 95% confidence interval, by Student's t; 0
         for fewer than three searches, which tell too little of it."""
         center, reach = 100 * np.asarray(self.mean), np.zeros(len(self.mean))
-        if self.count > 2:
-            quantile = stats.t.ppf(0.975, self.count - 1)
-            reach = 100 * quantile * np.asarray(self.deviation) / np.sqrt(self.count)
+        if self.searches > 2:
+            quantile = stats.t.ppf(0.975, self.searches - 1)
+            reach = 100 * quantile * np.asarray(self.deviation) / np.sqrt(self.searches)
         return center, reach
 
 

@@ -28,7 +28,6 @@ from jaxcv.training import classification
 from search import Config
 from search.engine import run
 from search.evaluators import Outcome
-from search.evaluators.zero_cost import PROXIES
 from search.strategies import RandomSearch
 
 TINY = [
@@ -48,10 +47,10 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt("stopped")
         return train_in(run, *arguments, **more)
 
-    train_in, network_proxies, scored = train.train_in, jobs.network_proxies, []
+    train_in, scored = train.train_in, []
 
     def proxies(*arguments):
-        scored.append(network_proxies(*arguments))
+        scored.append({"synflow": len(scored) + 0.5, "naswot": None})
         return scored[-1]
 
     monkeypatch.setattr(train, "train_in", few)
@@ -69,8 +68,7 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
     assert all(0 <= row["test_error"] <= 1 and row["parameters"] > 0 for row in rows)
     assert rows[0]["search_seconds"] > 0 == rows[1]["search_seconds"]
     # Before they are trained, and once.
-    assert [row["proxies"] for row in rows] == scored[::-1]
-    assert set(scored[0]) == set(PROXIES) and np.isfinite(scored[0]["synflow"])
+    assert [row["proxies"] for row in rows] == scored[::-1] and len(scored) == 2
     # Stages share the epochs, and are on average as deep.
     assert len(searched.splitlines()) == 3
     assert "P-DARTS" in capsys.readouterr().out
