@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -26,6 +27,8 @@ from jaxcv import functional
 from jaxcv.analysis import MULTIPLY_ADDS
 from jaxcv.functional import native
 from jaxcv.functional._convolution import Geometry, flat
+
+_EPSILON = 1e-5  # of batch norms, here and in layout.h
 
 
 class Stage(NamedTuple):
@@ -113,39 +116,61 @@ def _definition(
     x, mix, *rest = arguments
     mix = mix.astype(x.dtype)
     number = len(static.normalized)
+    terms, flat_kernels = list(rest[:number]), rest[number:]
+    pairs = iter(zip(flat_kernels[::2], flat_kernels[1::2], strict=True))
+    kernels = [[next(pairs) for _ in branch] for branch in static.branches]
+    starts = np.cumsum([0, *map(len, static.branches)])
+    results: list[Any] = [None] * static.stages
+    states: list[Any] = [None] * len(static.branches)
+    # All branches together, stage after stage: an accelerator takes less time for few large
+    # products and sums than for many small ones, and far less to compile them.
+    for depth in range(max(map(len, static.branches), default=0)):
+        going = [k for k, branch in enumerate(static.branches) if depth < len(branch)]
+        images = [
+            _depthwise(states[k], x, kernels[k][depth][0], static.branches[k][depth]) for k in going
+        ]
+        pointwise = jnp.stack([kernels[k][depth][1] for k in going])
+        y = jax.vmap(jax.vmap(functional.pointwise_conv2d))(jnp.stack(images), pointwise)
+        if known is not None:
+            y = _known(y, jnp.stack([known[starts[k] + depth] for k in going]))
+        normal = jax.vmap(jax.vmap(_normal))(y)
+        for place, k in enumerate(going):
+            results[starts[k] + depth], states[k] = y[place], normal[place]
+    if any(static.normalized):
+        pooled = [q for q, normalized in enumerate(static.normalized) if normalized]
+        normal = jax.vmap(_normal)(jnp.stack([terms[q] for q in pooled]))
+        for q, term in zip(pooled, normal, strict=True):
+            terms[q] = term
+    total = jnp.zeros((static.edges, 1, 1, 1, 1), x.dtype)
+    if terms:
+        total += _weighted(mix[:, :number], jnp.stack(terms)[:, None])
+    if states:
+        total += _weighted(mix[:, number:], jnp.stack(states))
+    return list(total), results
 
-    def edge(mix: jax.Array, kernels: list[jax.Array], known: Any) -> tuple[jax.Array, Any]:
-        total = jnp.zeros((), x.dtype)
-        results: list[jax.Array] = []
-        remaining = iter(kernels)
-        for branch, weight in zip(static.branches, mix[number:], strict=True):
-            state = x
-            for stride, padding, dilation in branch:
-                y = functional.depthwise_conv2d(
-                    jax.nn.relu(state),
-                    next(remaining),
-                    stride=stride,
-                    padding=padding,
-                    dilation=dilation,
-                )
-                y = functional.pointwise_conv2d(y, next(remaining))
-                if known is not None:
-                    y = _known(y, known[len(results)])
-                results.append(y)
-                state, _ = functional.batch_norm(y)
-            total = total + weight * state
-        return total, results
 
-    branches, results = jax.vmap(edge)(mix, rest[number:], known)
-    terms = [
-        functional.batch_norm(term)[0] if normalized else term
-        for term, normalized in zip(rest[:number], static.normalized, strict=True)
-    ]
-    edges = [
-        sum((weight * term for weight, term in zip(mix[e], terms)), branches[e])  # noqa: B905
-        for e in range(static.edges)
-    ]
-    return edges, results
+def _normal(y: jax.Array) -> jax.Array:
+    """Batch norm, whose two sums can be one kernel: ``variance = mean (y - c)^2 - (mean - c)^2``.
+    With c near the mean, as a value is, little is lost in the difference."""
+    wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+    axes = tuple(range(y.ndim - 1))
+    centred = wide - lax.stop_gradient(wide[(0,) * len(axes)])
+    mean = centred.mean(axes)
+    variance = jnp.square(centred).mean(axes) - jnp.square(mean)
+    return ((centred - mean) * lax.rsqrt(variance + _EPSILON)).astype(y.dtype)
+
+
+def _weighted(mix: jax.Array, terms: jax.Array) -> jax.Array:
+    """``y[e] = sum_q mix[e, q] terms[q, e]``, or with terms that are the same on all edges."""
+    return (mix.T[..., None, None, None, None] * terms).sum(0)
+
+
+def _depthwise(state: jax.Array | None, x: jax.Array, kernel: jax.Array, stage: Stage) -> jax.Array:
+    """[E, batch, height', width', C] of a state of each edge, or of x, which all edges share."""
+    convolve = functools.partial(functional.depthwise_conv2d, **stage._asdict())
+    if state is None:
+        return jax.vmap(convolve, (None, 0))(jax.nn.relu(x), kernel)
+    return jax.vmap(convolve)(jax.nn.relu(state), kernel)
 
 
 # The primitives. Every array has a leading axis of searches; arguments are x, mix, shared, kernels.

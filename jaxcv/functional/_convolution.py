@@ -1,4 +1,4 @@
-"""The primitive under every convolution: one definition, and forms of it that suit the CPU.
+"""The primitive under every convolution: one definition, and forms of it that suit CPU and GPU.
 
 A convolution's result y is linear in the images x and in the kernel k, so the map belongs to a
 family of three bilinear maps that is closed under differentiation: (x, k) to a result, (y, k) to
@@ -6,11 +6,12 @@ images, (x, y) to a kernel. One primitive holds all three, so derivatives of any
 and reverse, meet the same lowerings. Each member also takes a leading axis on both arguments:
 the edges of a cell, or whatever ``vmap`` brings.
 
-The definition is ``lax.conv_general_dilated`` and its transposes, and every platform but the CPU
-gets just that. On the CPU, the XLA of JAX 0.10 to 0.12 has two gaps that the forms here step
-around, with the same values: grouped convolutions run as scalar loops, and so does, inside a
-``scan`` or ``fori_loop``, every convolution whose dimension order is not the canonical one, which
-is to say all derivatives. A depthwise convolution is a C++ kernel there, if there is a compiler.
+The definition is ``lax.conv_general_dilated`` and its transposes, and TPUs get just that. On GPUs
+depthwise convolutions, and pointwise ones of many edges, have other forms, with the same values. On
+the CPU, the XLA of JAX 0.10 to 0.12 has two gaps that the forms here step around: grouped
+convolutions run as scalar loops, and so does, inside a ``scan`` or ``fori_loop``, every convolution
+whose dimension order is not the canonical one, which is to say all derivatives. A depthwise
+convolution is a C++ kernel there, if there is a compiler.
 """
 
 import functools
@@ -24,7 +25,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxcv.functional import native
+from jaxcv.functional import _shifted, native
 from jaxcv.functional._arguments import ExplicitPadding
 
 Member = Literal["result", "images", "kernel"]
@@ -32,6 +33,10 @@ Member = Literal["result", "images", "kernel"]
 # Up to this many input channels a dense convolution with a block-diagonal kernel, though it
 # multiplies mostly zeros, was measured faster on the CPU than the scalar loops of a grouped one.
 _DENSE_CHANNELS = 64
+
+# Up to this many taps of a window a depthwise convolution is a sum of shifted images on a GPU; the
+# code of the sum grows with them.
+_SHIFTED_TAPS = 49
 
 
 class Geometry(NamedTuple):
@@ -176,6 +181,10 @@ def _own_blocks(kernel: jax.Array, groups: int) -> jax.Array:
     return (kernel.reshape(shape) * same).sum(2).reshape(height, width, channels // groups, outputs)
 
 
+def _is_pointwise(g: Geometry) -> bool:
+    return g.window == (1, 1) and g.groups == 1 and g.padding == ((0, 0), (0, 0))
+
+
 def _pointwise(a: jax.Array, b: jax.Array, to: Member, g: Geometry) -> jax.Array:
     """A 1x1 kernel as a matrix product, with or without a leading axis."""
     down, across = g.stride
@@ -226,6 +235,22 @@ def _everywhere(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -
     return jnp.moveaxis(c.reshape(*c.shape[:-1], edges, -1), -2, 0)
 
 
+def _on_gpu(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> jax.Array:
+    g = geometry
+    if g.groups == g.channels > 1 and math.prod(g.window) <= _SHIFTED_TAPS:
+        if to == "result":
+            return _shifted.depthwise(a, b, g)
+        if to == "images":
+            return _shifted.depthwise_transposed(a, b, g)
+        a, b, g = _shifted.undilated(a, b, g) or (a, b, g)
+    elif a.ndim == 5 and _is_pointwise(g):
+        # Without the barriers XLA's compiler of JAX 0.11 fuses what comes before and after in a way
+        # that it cannot compile.
+        c = _pointwise(*lax.optimization_barrier((a, b)), to, g)
+        return lax.optimization_barrier(c)
+    return _everywhere(a, b, to=to, geometry=g)
+
+
 def _edges_to_channels(a: jax.Array) -> jax.Array:
     """[edges, ..., C] to [..., edges * C]."""
     a = jnp.moveaxis(a, 0, -2)
@@ -240,7 +265,7 @@ def _on_cpu(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> ja
 
 
 def _by_dense(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> jax.Array:
-    if geometry.window == (1, 1) and geometry.groups == 1 and geometry.padding == ((0, 0), (0, 0)):
+    if _is_pointwise(geometry):
         return _pointwise(a, b, to, geometry)
     dense = geometry.groups == 1 or geometry.channels <= _DENSE_CHANNELS
     form = _dense if dense else _defined
@@ -326,4 +351,7 @@ def _batch_kernels(x: jax.Array, kernels: jax.Array, g: Geometry) -> jax.Array:
 ad.defbilinear(convolution, _transpose_first, _transpose_second)
 batching.primitive_batchers[convolution] = _batch
 mlir.register_lowering(convolution, mlir.lower_fun(_everywhere, multiple_results=False))
+mlir.register_lowering(
+    convolution, mlir.lower_fun(_on_gpu, multiple_results=False), platform="cuda"
+)
 native.register_lowering(convolution, _on_cpu, _by_dense)

@@ -1,5 +1,6 @@
 """Convolutions against a NumPy loop, and every derivative against lax."""
 
+import functools
 import itertools
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 from jax import export, lax
 
 from jaxcv import functional
+from jaxcv.functional import _convolution
+from jaxcv.functional._convolution import Geometry
 
 RANDOM = np.random.default_rng(0)
 
@@ -157,6 +160,47 @@ def test_the_gradient_exports_for_every_platform():
     x, kernel = arrays(*case[:2])
     exported = export.export(gradient, platforms=["cpu", "cuda", "tpu"])(x, kernel[None])
     assert exported.platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "padding", "dilation"),
+    [
+        ((7, 6, 4), (3, 3, 1, 4), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        ((8, 7, 3), (5, 3, 1, 6), (2, 1), ((2, 1), (0, 1)), (1, 1)),
+        ((9, 8, 3), (3, 3, 1, 3), (1, 1), ((2, 2), (2, 2)), (2, 2)),
+        ((9, 8, 3), (3, 5, 1, 6), (2, 2), ((2, 2), (4, 4)), (2, 2)),
+        ((7, 10, 2), (3, 3, 1, 2), (1, 2), ((3, 0), (2, 5)), (3, 1)),
+        ((9, 9, 2), (3, 3, 1, 2), (3, 2), ((1, 1), (1, 1)), (2, 2)),
+        ((5, 6, 3), (1, 1, 3, 4), (2, 1), ((0, 0), (0, 0)), (1, 1)),
+    ],
+)
+def test_forms_of_gpus(image, kernel, stride, padding, dilation):
+    size, window = image[:2], kernel[:2]
+    result = tuple(
+        (size[n] + sum(padding[n]) - dilation[n] * (window[n] - 1) - 1) // stride[n] + 1
+        for n in range(2)
+    )
+    groups = image[2] // kernel[2]
+    geometry = Geometry(image[2], size, result, window, stride, padding, dilation, groups)
+    for edges in ((), (2,)):
+        x, k = arrays((*edges, 3, *image), (*edges, *kernel))
+        y = jnp.cos(_convolution._everywhere(x, k, to="result", geometry=geometry))
+        for to, pair in {"result": (x, k), "images": (y, k), "kernel": (x, y)}.items():
+            ours, defined = (
+                jax.jit(functools.partial(form, to=to, geometry=geometry))(*pair)
+                for form in (_convolution._on_gpu, _convolution._everywhere)
+            )
+            np.testing.assert_allclose(ours, defined, rtol=1e-5, atol=1e-5 * np.abs(defined).max())
+
+
+def test_dilated_kernels_gradients_have_no_dilation_on_gpus():
+    geometry = Geometry(4, (9, 9), (9, 9), (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 4)
+    x, _ = arrays((2, 9, 9, 4), (1,))
+    jaxpr = jax.make_jaxpr(lambda x, y: _convolution._on_gpu(x, y, to="kernel", geometry=geometry))(
+        x, x
+    )
+    (convolution,) = (e for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated")
+    assert convolution.params["lhs_dilation"] == convolution.params["rhs_dilation"] == (1, 1)
 
 
 def test_forms_of_padding():
