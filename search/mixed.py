@@ -167,10 +167,16 @@ def _weighted(mix: jax.Array, terms: jax.Array) -> jax.Array:
 
 def _depthwise(state: jax.Array | None, x: jax.Array, kernel: jax.Array, stage: Stage) -> jax.Array:
     """[E, batch, height', width', C] of a state of each edge, or of x, which all edges share."""
-    convolve = functools.partial(functional.depthwise_conv2d, **stage._asdict())
+    stride, padding, dilation = stage
+
+    def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+        return functional.depthwise_conv2d(
+            jax.nn.relu(images), kernel, stride=stride, padding=padding, dilation=dilation
+        )
+
     if state is None:
-        return jax.vmap(convolve, (None, 0))(jax.nn.relu(x), kernel)
-    return jax.vmap(convolve)(jax.nn.relu(state), kernel)
+        return jax.vmap(convolve, (None, 0))(x, kernel)
+    return jax.vmap(convolve)(state, kernel)
 
 
 # The primitives. Every array has a leading axis of searches; arguments are x, mix, shared, kernels.
@@ -355,19 +361,26 @@ def _batch(
     return [o.reshape(size, -1, *o.shape[1:]) for o in outputs], [0] * len(outputs)
 
 
+def _jitted(function: Any) -> Any:
+    """The function, traced and lowered once for all calls of the same shapes."""
+
+    @functools.cache
+    def of(static: tuple[tuple[str, Any], ...]) -> Any:
+        return jax.jit(functools.partial(function, **dict(static)))
+
+    return lambda *arguments, **static: of(tuple(static.items()))(*arguments)
+
+
 def _primitive(name: str, definition: Any, shapes: Any) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
 
-    @functools.cache
-    def compiled(static: tuple[tuple[str, Any], ...]) -> Any:
-        return jax.jit(functools.partial(primitive.bind, **dict(static)))
-
-    primitive.def_impl(lambda *arguments, **static: compiled(tuple(static.items()))(*arguments))
+    compiled, once = _jitted(primitive.bind), _jitted(definition)
+    primitive.def_impl(compiled)
     primitive.def_abstract_eval(shapes)
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
-    mlir.register_lowering(primitive, mlir.lower_fun(definition, multiple_results=True))
-    native.register_lowering(primitive, _on_cpu(name, definition, shapes), definition)
+    mlir.register_lowering(primitive, mlir.lower_fun(once, multiple_results=True))
+    native.register_lowering(primitive, _on_cpu(name, once, shapes), once)
     return primitive
 
 

@@ -246,8 +246,8 @@ def _on_gpu(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> ja
     elif a.ndim == 5 and _is_pointwise(g):
         # Without the barriers XLA's compiler of JAX 0.11 fuses what comes before and after in a way
         # that it cannot compile.
-        c = _pointwise(*lax.optimization_barrier((a, b)), to, g)
-        return lax.optimization_barrier(c)
+        a, b = lax.optimization_barrier((a, b))
+        return lax.optimization_barrier(_pointwise(a, b, to, g))
     return _everywhere(a, b, to=to, geometry=g)
 
 
@@ -351,7 +351,9 @@ def _batch_kernels(x: jax.Array, kernels: jax.Array, g: Geometry) -> jax.Array:
 ad.defbilinear(convolution, _transpose_first, _transpose_second)
 batching.primitive_batchers[convolution] = _batch
 mlir.register_lowering(convolution, mlir.lower_fun(_everywhere, multiple_results=False))
+# Traced and lowered once for all calls of the same shapes.
+_once_on_gpu = jax.jit(_on_gpu, static_argnames=("to", "geometry"))
 mlir.register_lowering(
-    convolution, mlir.lower_fun(_on_gpu, multiple_results=False), platform="cuda"
+    convolution, mlir.lower_fun(_once_on_gpu, multiple_results=False), platform="cuda"
 )
 native.register_lowering(convolution, _on_cpu, _by_dense)
