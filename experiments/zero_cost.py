@@ -125,17 +125,36 @@ def read_table(options: Options) -> tuple[list[Point], Sequence[float]]:
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of each proxy with the test accuracy: Spearman's and Kendall's. A score that is not finite
-    ranks below all others."""
+    """Of each proxy with the test accuracy."""
     accuracies = [row["test_accuracy"] for row in rows]
-    found = {}
-    for name in _RANKED:
-        scores = [-np.inf if row[name] is None else row[name] for row in rows]
-        found[name] = {
-            "spearman": float(stats.spearmanr(scores, accuracies).statistic),
-            "kendall": float(stats.kendalltau(scores, accuracies).statistic),
-        }
-    return found
+    return {name: rank_correlation([row[name] for row in rows], accuracies) for name in _RANKED}
+
+
+def rank_correlation(
+    scores: Sequence[float | None], accuracies: Sequence[float]
+) -> dict[str, float]:
+    """Spearman's and Kendall's. A score that is None, as it was not finite, ranks below all others.
+    Both are NaN if all scores or all accuracies are alike."""
+    ranked = [-np.inf if score is None else score for score in scores]
+    if min(ranked) == max(ranked) or min(accuracies) == max(accuracies):
+        return {"spearman": float("nan"), "kendall": float("nan")}
+    return {
+        "spearman": float(stats.spearmanr(ranked, accuracies).statistic),
+        "kendall": float(stats.kendalltau(ranked, accuracies).statistic),
+    }
+
+
+def training_batch(dataset: data.Dataset, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training images, normalised, and their labels, for proxies to be of."""
+    images, labels = dataset.train
+    rows = np.random.default_rng(seed).permutation(len(images))[:size]
+    batch = normalize(jnp.asarray(images[rows]), dataset.mean, dataset.std)
+    return np.asarray(batch), labels[rows]
+
+
+def finite(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """Proxies as numbers; None where they are not finite."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def picture(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]) -> Figure:
@@ -155,12 +174,8 @@ def picture(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, 
 
 def _evaluator(options: Options) -> UntrainedNASBench201:
     dataset = data.load(options.data, options.data_dir)
-    images, labels = dataset.train
-    rows = np.random.default_rng(options.seed).permutation(len(images))[: options.batch_size]
-    batch = normalize(jnp.asarray(images[rows]), dataset.mean, dataset.std)
     return UntrainedNASBench201(
-        np.asarray(batch),
-        labels[rows],
+        *training_batch(dataset, options.batch_size, options.seed),
         len(dataset.classes),
         channels=options.channels,
         cells=options.depth,
@@ -183,9 +198,8 @@ def _score(evaluator: UntrainedNASBench201, point: Point, options: Options) -> d
             rngs=nnx.Rngs(0),
         )
     )
-    finite = {name: value if np.isfinite(value) else None for name, value in found.items()}
     parameters = count_parameters(network)
-    return {"cell": names, **finite, "parameters": parameters, "seconds": round(seconds, 3)}
+    return {"cell": names, **finite(found), "parameters": parameters, "seconds": round(seconds, 3)}
 
 
 if __name__ == "__main__":

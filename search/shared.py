@@ -25,9 +25,9 @@ from jaxcv.training.run import Run
 from jaxcv.training.schedule import cosine_by_epoch
 from search.config import Config
 from search.discrete import DiscreteSpace, Point
+from search.sampling import Recorded, Sampler
 from search.single_path import SinglePathNetwork
 from search.space import Space
-from search.strategies import Strategy
 from search.supernet import SearchNetwork
 
 
@@ -88,41 +88,6 @@ def _mix(space: Space, decode: Callable[[Point], Genotype], point: Point) -> dic
     return mix_of(space, decode(point))
 
 
-Scores = Callable[[Sequence[Point]], np.ndarray]
-Sampler = Callable[[int, int, Scores], Sequence[Point]]
-"""Of an epoch's number, the number of points wanted, and the accuracies of points with the weights
-so far: the points that the steps of this epoch train."""
-
-
-def uniform(space: DiscreteSpace, seed: int = 0) -> Sampler:
-    """Points drawn uniformly."""
-
-    def sample(epoch: int, count: int, scores: Scores) -> list[Point]:
-        random = np.random.default_rng((seed, epoch))
-        return [space.sample(random) for _ in range(count)]
-
-    return sample
-
-
-def by_strategy(strategy: Strategy, space: DiscreteSpace, trials: int, seed: int = 0) -> Sampler:
-    """Points that a strategy asks for, which before each epoch but the first is told the scores of
-    so many others. It lives in this process, so that a training that was stopped cannot go on."""
-    state = strategy.init(space, seed)
-
-    def sample(epoch: int, count: int, scores: Scores) -> list[Point]:
-        nonlocal state
-        for _ in range(trials if epoch else 0):
-            proposal, state = strategy.ask(state)
-            state = strategy.tell(state, proposal, float(scores([proposal.point])[0]))
-        points, asked = [], state
-        for _ in range(count):
-            proposal, asked = strategy.ask(asked)
-            points.append(proposal.point)
-        return points
-
-    return sample
-
-
 class SharedState(NamedTuple):
     """All that the training of shared weights carries from step to step."""
 
@@ -154,7 +119,8 @@ def train_shared(
             of no interest here.
         sample: which points.
         key: a JAX random key for everything random; ``jax.random.key(0)`` by default.
-        folder: a run to write metrics and checkpoints to, and to go on with if it has a checkpoint.
+        folder: a run to write metrics, checkpoints and the sampler's scores to, and to go on with
+            if it has a checkpoint.
         log: called with the metrics of each epoch as it ends.
         progress: whether to show a progress bar.
 
@@ -162,7 +128,8 @@ def train_shared(
         The weights.
 
     Raises:
-        ValueError: for a batch larger than the training set.
+        ValueError: for a batch larger than the training set, or a sampler that asks for other
+            scores than before the training was stopped.
         FloatingPointError: for a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
@@ -173,6 +140,9 @@ def train_shared(
     init, advance = _build(supernet, dataset, config, count)
     data = jax.tree.map(jnp.asarray, dataset.train)
     statistics = (dataset.mean, dataset.std)
+    sampled = Recorded(
+        sample, steps_per_epoch, None if folder is None else folder.path / "scores.jsonl"
+    )
     paths: dict[int, Any] = {}
 
     def some_steps(state: SharedState, steps: int) -> SharedState:
@@ -183,8 +153,8 @@ def train_shared(
             def scores(points: Sequence[Point]) -> np.ndarray:
                 return accuracies(supernet, state.weights, dataset.test, statistics, points)
 
-            points = sample(epoch, steps_per_epoch, scores)
-            paths[epoch] = stacked(supernet, points)
+            # Before the first step of the epoch, so that no checkpoint is ahead of the scores.
+            paths[epoch] = stacked(supernet, sampled(epoch, scores))
         return advance(state, data, paths[epoch], steps)
 
     state = fit(

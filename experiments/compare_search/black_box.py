@@ -11,6 +11,7 @@ import numpy as np
 import search
 from experiments.compare_search.methods import METHODS, Method
 from experiments.compare_search.options import Options
+from experiments.compare_search.picture import Curve
 from jaxcv import data
 from jaxcv.models import Architecture
 from jaxcv.training.run import Run
@@ -19,8 +20,9 @@ from search.engine import best_so_far, run, run_many
 from search.evaluators import Evaluator, Tabular, tabular
 from search.evaluators.shared import SharedWeights
 from search.evaluators.training import FromScratch
-from search.history import Trial
-from search.shared import by_strategy, cell_supernet, train_shared, uniform
+from search.history import History, Trial
+from search.sampling import by_strategy, uniform
+from search.shared import cell_supernet, train_shared
 
 
 def black_box(
@@ -81,13 +83,12 @@ def _evaluator(
     )
     folder = own / "shared"
     begun = (folder / "config.json").exists()
-    if method.evaluator == "shared":
-        # What the strategy has learnt lives in the process, so this begins anew.
-        sampler, shared = by_strategy(method.strategy, space, options.trials, seed), None
-    else:
-        sampler = uniform(space, seed)
-        shared = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
-    history: list[dict[str, Any]] = []
+    shared = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
+    sampler = (
+        by_strategy(method.strategy, space, options.trials, seed)
+        if method.evaluator == "shared"
+        else uniform(space, seed)
+    )
     weights = train_shared(
         supernet,
         halves,
@@ -95,19 +96,23 @@ def _evaluator(
         sampler,
         jax.random.key(seed),
         folder=shared,
-        log=history.append,
         progress=progress,
     )
-    rows = history if shared is None else shared.rows
     evaluator = SharedWeights(
         supernet, jax.device_get(weights), halves.test, halves.mean, halves.std
     )
-    return evaluator, sum(row["seconds"] for row in rows)
+    return evaluator, sum(row["seconds"] for row in shared.rows)
 
 
 def read_table(path: str) -> Tabular:
-    """A table that scores by the shortest training, and has the test accuracy of the longest."""
+    """A table that scores by the shortest training, and has the test accuracy of the longest.
+
+    Raises:
+        ValueError: for a table without a test accuracy.
+    """
     table = tabular(path, search.create_discrete("nasbench201"))
+    if "test_accuracy" not in table.metrics:
+        raise ValueError(f"table={path!r} has no test accuracy; allowed is one that has")
     least = min(table.valid)
     return replace(table, valid={least: table.valid[least]})
 
@@ -125,16 +130,35 @@ def on_table(name: str, table: Tabular, options: Options) -> dict[str, Any]:
         seeds=range(options.seed, options.seed + options.seeds),
         workers=options.jobs,
     )
-    best = [best_so_far(trials) for trials in found]
-    errors = np.array([_errors(trials) for trials in best])
+    errors = np.array([_test_errors(trials) for trials in found])
+    last = [best_so_far(trials)[-1] for trials in found]
+    curve = mean_curve(errors)
     return {
         "test_errors": np.round(errors[:, -1], 6).tolist(),
-        "parameters": [last.metrics["parameters"] for *_, last in best if last is not None],
-        "curve": np.round(errors.mean(0), 6).tolist(),
-        "curve_deviation": np.round(errors.std(0, ddof=min(len(errors) - 1, 1)), 6).tolist(),
+        "parameters": [trial.metrics["parameters"] for trial in last if trial is not None],
+        "curve": np.round(curve.mean, 6).tolist(),
+        "curve_deviation": np.round(curve.deviation, 6).tolist(),
     }
 
 
-def _errors(best: Sequence[Trial | None]) -> list[float]:
+def valid_errors(own: Path, job: tuple[str, int]) -> list[float]:
+    """The validation errors of the best until each trial, of a job that has ended."""
+    with History(own / "history.sqlite") as history:
+        best = best_so_far(history.trials(*job))
+    return [_MISSING if trial is None or trial.score is None else 1 - trial.score for trial in best]
+
+
+def mean_curve(errors: np.ndarray) -> Curve:
+    """Of errors [searches, trials]."""
+    deviation = errors.std(0, ddof=min(len(errors) - 1, 1))
+    return Curve(errors.mean(0).tolist(), deviation.tolist(), len(errors))
+
+
+# Until the first trial that did not fail.
+_MISSING = float("nan")
+
+
+def _test_errors(trials: Sequence[Trial]) -> list[float]:
     """The test errors of the best by validation until each trial."""
-    return [float("nan") if trial is None else 1 - trial.metrics["test_accuracy"] for trial in best]
+    best = best_so_far(trials)
+    return [_MISSING if trial is None else 1 - trial.metrics["test_accuracy"] for trial in best]

@@ -7,28 +7,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from experiments import cli
 from experiments.compare_search.black_box import on_table, read_table
+from experiments.compare_search.cheap import tabular_correlations
 from experiments.compare_search.jobs import jobs_of, results
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
-from experiments.compare_search.picture import draw_errors, draw_progress
-from experiments.compare_search.table import (
-    HEAD,
-    TABULAR_HEAD,
-    cells,
-    markdown,
-    summaries,
-    tabular_cells,
-    tabular_summary,
-)
+from experiments.compare_search.report import write, write_tabular
 from experiments.environment import environment
-from experiments.page import picture, results_table, settings_table, write_page
 from experiments.presets import CLASSIFICATION, SEARCH
 from jaxcv.training.run import Run, write_atomically
 
@@ -82,6 +72,7 @@ def compare_on_table(run: Run, options: Options) -> str:
     """Searches on a tabular benchmark; the table of results."""
     found: dict[str, dict[str, Any]] = {}
     table = read_table(options.table)
+    ranks = tabular_correlations(table)
     run.begin()
     for name in options.chosen:
         path = run.path / f"{name}.json"
@@ -91,35 +82,8 @@ def compare_on_table(run: Run, options: Options) -> str:
             row |= {"seconds": round(time.monotonic() - started, 1), "environment": environment()}
             write_atomically(path, json.dumps(row) + "\n")
         found[name] = json.loads(path.read_text())
-        write_tabular(run.path, options, found)
-    return markdown(TABULAR_HEAD, tabular_cells(found))
-
-
-def write_tabular(folder: Path, options: Options, found: dict[str, dict[str, Any]]) -> None:
-    """Writes the table of the methods so far, and their page."""
-    lines = tabular_cells(found)
-    write_atomically(folder / "results.md", markdown(TABULAR_HEAD, lines))
-    summary_of = {name: tabular_summary(name, own) for name, own in found.items()}
-    best = min(summary_of.values(), key=lambda summary: summary.mean)
-    curves = {
-        summary.title: (found[name]["curve"], found[name]["curve_deviation"], len(summary.errors))
-        for name, summary in summary_of.items()
-    }
-    body = [
-        "<h1>Methods of search on a tabular benchmark</h1>",
-        f'<p class="headline">{best.title}: {1 - best.mean:.2%} test accuracy</p>',
-        f'<p class="detail">the most of {len(found)} methods on average, {options.seeds} searches '
-        f"of {options.trials} trials each</p>",
-        picture(folder, "progress", "test error over the trials", draw_progress(curves)),
-        "<h2>Results</h2>",
-        results_table(TABULAR_HEAD, lines),
-        "<p>Architectures are chosen by the validation accuracy after the short training, and "
-        "judged by the test accuracy after the long one. Published searches had 12,000 simulated "
-        "seconds. Bands are 95% confidence intervals of the mean.</p>",
-        "<h2>Environment</h2>",
-        settings_table(environment()),
-    ]
-    write_page(folder / "report.html", "Methods of search on a table", body)
+        text = write_tabular(run.path, options, found, ranks)
+    return text
 
 
 def compare(run: Run, options: Options) -> str:
@@ -132,33 +96,7 @@ def compare(run: Run, options: Options) -> str:
                 rows.append(row)
                 bar.set_description(f"{row['method']} {row['seed']}: {row['test_error']:.2%}")
                 bar.update()
-                write(run.path, options, rows)
+                text = write(run.path, options, rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped, {len(rows)} of {bar.total} jobs are done") from None
-    return markdown(HEAD, map(cells, summaries(rows)))
-
-
-def write(folder: Path, options: Options, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes the rows so far, their table and their page."""
-    found = summaries(rows)
-    ordered = sorted(rows, key=lambda row: (list(METHODS).index(row["method"]), row["seed"]))
-    record = {"options": asdict(options), "rows": ordered}
-    write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
-    write_atomically(folder / "results.md", markdown(HEAD, map(cells, found)))
-    best = min(found, key=lambda summary: summary.mean)
-    body = [
-        f"<h1>Methods of search on {options.data}</h1>",
-        f'<p class="headline">{best.title}: {best.mean:.2%} test error</p>',
-        f'<p class="detail">the least of {len(found)} methods on average, {len(rows)} of '
-        f"{len(jobs_of(options))} jobs done</p>",
-        picture(folder, "errors", "test error by method", draw_errors(found)),
-        "<h2>Results</h2>",
-        results_table(HEAD, map(cells, found)),
-        "<p>Every method searches for as many epochs with as many cells, channels and images in a "
-        "batch; search cost is the time that takes. Deviations are those of a sample.</p>",
-        "<h2>Configuration</h2>",
-        settings_table(asdict(options)),
-        "<h2>Environment</h2>",
-        settings_table(rows[-1]["environment"]),
-    ]
-    write_page(folder / "report.html", "Methods of search", body)
+    return text

@@ -16,6 +16,7 @@ import numpy as np
 import search
 from experiments import train
 from experiments.compare_search.black_box import black_box
+from experiments.compare_search.cheap import network_proxies
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
 from experiments.environment import environment
@@ -43,7 +44,7 @@ def results(run: Run, options: Options) -> Iterator[dict[str, Any]]:
     """
     folder, missing = run.path, []
     for job in jobs_of(options):
-        path = _folder(folder, job) / "result.json"
+        path = folder_of(folder, job) / "result.json"
         if path.exists():
             yield json.loads(path.read_text())
         else:
@@ -88,9 +89,11 @@ def do(
     """Searches, or goes on with it, trains what was found, and writes the row of the job."""
     dataset = dataset or _load(options)
     name, seed = job
-    own = _folder(folder, job)
+    own = folder_of(folder, job)
     own.mkdir(parents=True, exist_ok=True)
     architecture, found = _search(own, options, job, dataset, progress)
+    if options.proxies:
+        found["proxies"] = _proxies(own / "proxies.json", architecture, options, dataset)
     trained = train.trained(
         train.Options(
             genotype=str(own / "train" / "genotype.json"),
@@ -118,6 +121,16 @@ def do(
     return row
 
 
+def _proxies(
+    path: Path, architecture: Architecture, options: Options, dataset: data.Dataset
+) -> dict[str, float | None]:
+    """Those of a network, from the file that has them once they are computed."""
+    if not path.exists():
+        found = network_proxies(architecture, options, dataset)
+        write_atomically(path, json.dumps(found) + "\n")
+    return json.loads(path.read_text())
+
+
 def _load(options: Options) -> data.Dataset:
     dataset = data.load(options.data, options.data_dir)
     if not options.images:
@@ -126,7 +139,8 @@ def _load(options: Options) -> data.Dataset:
     return replace(dataset, train=Split(images[: options.images], labels[: options.images]))
 
 
-def _folder(folder: Path, job: Job) -> Path:
+def folder_of(folder: Path, job: Job) -> Path:
+    """Where a job of a comparison keeps what it comes to."""
     return folder / f"{job[0]}_{job[1]}"
 
 

@@ -65,6 +65,11 @@ class Method:
             return f"a space with a supernet, of {', '.join(SPACES)}"
         return "" if self.space == "darts" else f"the space {self.space}"
 
+    @property
+    def scored_by(self) -> str:
+        """What scores the trials of its strategy, in words."""
+        return "brief training" if self.evaluator == "training" else "shared weights"
+
 
 def _changed(**changes: object) -> Callable[[Config], Config]:
     return lambda config: replace(config, **changes)  # type: ignore[arg-type]

@@ -50,6 +50,9 @@ class Options:
     images, by the other."""
     train: classification.Config = field(default_factory=classification.Config)
     """Of every network that is found."""
+    proxies: bool = True
+    """Whether to score every network by zero-cost proxies, too, before it is trained, which costs a
+    compilation; so that their ranking can be held against that of the trained networks."""
 
     def __post_init__(self) -> None:
         positive(seeds=self.seeds, jobs=self.jobs, trials=self.trials)

@@ -7,23 +7,31 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 import search
 from experiments import train
-from experiments.compare_search import black_box, command, jobs
+from experiments.compare_search import black_box, cheap, command, jobs, report
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
-from experiments.compare_search.picture import draw_errors
+from experiments.compare_search.picture import (
+    draw_errors,
+    draw_progress,
+    draw_progress_apart,
+)
 from experiments.compare_search.table import HEAD, cells, markdown, summaries, tabular_cells
 from experiments.presets import CLASSIFICATION, PUBLISHED
 from jaxcv import data
 from jaxcv.genotype import SINGLE, Genotype
+from jaxcv.models import SKELETONS
 from jaxcv.models.macro import Macro
 from jaxcv.models.motif import Motif
 from jaxcv.models.nasbench201 import EDGES, OPERATIONS
 from jaxcv.training import classification
 from search import Config
+from search.engine import run
 from search.evaluators import Outcome
+from search.strategies import RandomSearch
 
 TINY = [
     *("--preset", "digits", "--seeds", "1", "--space", "s2"),
@@ -42,8 +50,14 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt("stopped")
         return train_in(run, *arguments, **more)
 
-    train_in = train.train_in
+    train_in, scored = train.train_in, []
+
+    def proxies(*arguments):
+        scored.append({"synflow": len(scored) + 0.5, "naswot": None})
+        return scored[-1]
+
     monkeypatch.setattr(train, "train_in", few)
+    monkeypatch.setattr(jobs, "network_proxies", proxies)
     chosen = ["random", "pdarts"]
     with pytest.raises(KeyboardInterrupt, match=f"1 of 2 jobs .* --resume {folder}"):
         command.command([*TINY, "--methods", *chosen, "--folder", str(folder)])
@@ -56,6 +70,8 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
     assert [row["method"] for row in rows] == ["pdarts", "random"]
     assert all(0 <= row["test_error"] <= 1 and row["parameters"] > 0 for row in rows)
     assert rows[0]["search_seconds"] > 0 == rows[1]["search_seconds"]
+    # Before they are trained, and once.
+    assert [row["proxies"] for row in rows] == scored[::-1] and len(scored) == 2
     # Stages share the epochs, and are on average as deep.
     assert len(searched.splitlines()) == 3
     assert "P-DARTS" in capsys.readouterr().out
@@ -64,6 +80,7 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
 
 def test_jobs_in_processes_train_the_cells_of_their_seeds(tmp_path):
     options = [*TINY, "--methods", "random", "--seeds", "2", "--jobs", "2", "--images", "1024"]
+    options += ["--no-proxies"]
     command.command([*options, "--folder", str(tmp_path / "run")])
     for seed in (0, 1):
         text = (tmp_path / "run" / f"random_{seed}" / "train" / "genotype.json").read_text()
@@ -108,6 +125,101 @@ def test_the_picture_has_a_ring_for_each_seed():
     assert [list(np.round(ring.get_xdata(), 6)) for ring in rings] == [[10, 30], [20]]
 
 
+def found(method, error, synflow=None, **more):
+    proxies = {} if synflow is None else {"proxies": {"synflow": synflow[0]}}
+    return row(method, 0, error, **proxies, **more)
+
+
+def test_cheap_evaluators_are_ranked_where_enough_networks_have_a_score():
+    rows = [
+        found("random", 0.1, (3.0,)),
+        found("first_order", 0.2, (1.0,)),
+        found("gdas", 0.3, (2.0,), valid_accuracy=0.1),
+        found("ppo", 0.4, (None,), valid_accuracy=0.5),
+        *(found("surrogate", 0.5 - a, valid_accuracy=a) for a in (0.1, 0.2, 0.3)),
+        *(found("enas", 0.5 + a, valid_accuracy=a) for a in (0.1, 0.2, 0.3)),
+    ]
+    # Parameters are as many in all, and shared weights scored three.
+    proxy, brief = cheap.correlations(rows)
+    # Ranks 4, 2, 3, 1 beside 4, 3, 2, 1: the squares of their differences sum to 2.
+    assert proxy == {
+        "evaluator": "synflow",
+        "spearman": pytest.approx(1 - 6 * 2 / (4 * 15)),
+        "kendall": pytest.approx((5 - 1) / 6),
+        "networks": 4,
+    }
+    # Ranks 4, 1, 2, 3 beside 1 or 2 (they tie), 1 or 2, 3, 4.
+    assert (brief["evaluator"], brief["networks"]) == ("brief training", 4)
+    assert cheap.correlations(rows[:3]) == []
+    assert cheap.cells([proxy]) == [("synflow", "0.80", "0.67", "4")]
+
+
+def test_proxies_are_of_the_network_that_is_trained_but_for_its_auxiliary_head(monkeypatch):
+    seen = []
+
+    def fake(network, images, labels):
+        seen.append((network.auxiliary, network.skeleton, images.shape, labels.shape))
+        return {"synflow": jax.numpy.float32(3), "naswot": -jax.numpy.inf}
+
+    monkeypatch.setattr(cheap, "proxies", fake)
+    training = classification.Config(skeleton="nasnet", channels=2, layers=1, dtype="bfloat16")
+    space = search.create_space("s2")
+    genotype = search.random_genotype(space, jax.random.key(0))
+    values = cheap.network_proxies(genotype, Options(train=training), data.load("digits"))
+    assert values == {"synflow": 3.0, "naswot": None}
+    assert seen == [(None, SKELETONS["nasnet"], (64, 8, 8, 1), (64,))]
+
+
+def test_bands_are_the_confidence_interval_of_the_mean():
+    errors = np.array([[0.5, 0.3], [0.4, 0.2], [0.45, 0.28]])
+    curves = {"three": black_box.mean_curve(errors), "two": black_box.mean_curve(errors[:2])}
+    three, two = (curve.percent() for curve in curves.values())
+    expected = stats.ttest_1samp(100 * errors, 0).confidence_interval()
+    np.testing.assert_allclose(three[0] - three[1], expected.low)
+    np.testing.assert_allclose(three[0] + three[1], expected.high)
+    assert not two[1].any()
+    figure = draw_progress_apart({**curves, "third": curves["two"], "fourth": curves["two"]}, "")
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == ["three", "two", "third", "fourth"]
+    for axes in panels:
+        # In front of the means of all four its own.
+        assert len(axes.get_lines()) == 5
+    np.testing.assert_allclose(panels[1].get_lines()[-1].get_ydata(), [45, 25])
+
+
+def test_curves_begin_once_no_search_has_failed_in_all_its_trials():
+    errors = np.array([[np.nan, 0.5, 0.4], [0.6, 0.5, 0.3]])
+    (axes,) = draw_progress({"a": black_box.mean_curve(errors)}, "error").axes
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [np.nan, 50, 35])
+    assert axes.get_ylim()[0] < 35 and axes.get_ylim()[1] > 50
+
+
+def test_a_report_has_the_curves_of_black_box_searches(tmp_path):
+    space = search.create_discrete("darts")
+    rows = []
+    for seed in range(4):
+        own = jobs.folder_of(tmp_path, ("random_search", seed))
+        own.mkdir()
+        history = own / "history.sqlite"
+        settings = {"trials": 3, "seed": seed, "history": history, "method": "random_search"}
+        run(RandomSearch(), space, by_seed, progress=False, **settings)
+        rows.append(row("random_search", seed, 0.1 * seed, valid_accuracy=0.1 * seed))
+        rows[-1]["environment"] = {}
+    text = report.write(tmp_path, Options(methods=("random_search",), seeds=4), rows[:3])
+    assert "cheap evaluator" not in text
+    text = report.write(tmp_path, Options(methods=("random_search",), seeds=4), rows)
+    assert text == (tmp_path / "results.md").read_text()
+    assert text.endswith("\n| brief training | -1.00 | -1.00 | 4 |\n")
+    ranks = json.loads((tmp_path / "results.json").read_text())["correlations"]
+    assert [each["evaluator"] for each in ranks] == ["parameters", "brief training"]
+    assert (tmp_path / "progress_brief_training.png").exists()
+    assert "over the trials, brief training" in (tmp_path / "report.html").read_text()
+
+
+def by_seed(proposal, seed):
+    return Outcome(seed % 100 / 100, {})
+
+
 def test_methods_differ_from_their_presets_in_size_alone():
     """What makes a method that method is the same in both."""
     for name, published in PUBLISHED.items():
@@ -143,6 +255,8 @@ def test_a_strategy_searches_cells_and_its_failures_are_counted(name, tmp_path, 
     found, figures = black_box.black_box(tmp_path, options, (name, 0), dataset, progress=False)
     assert isinstance(found, Genotype)
     assert figures["failed"] == 1 and figures["valid_accuracy"] == 0.12
+    errors = [0.99, 0.98, 0.98, *np.arange(0.96, 0.875, -0.01)]
+    np.testing.assert_allclose(black_box.valid_errors(tmp_path, (name, 0)), errors)
     # All of it is in the history: nothing is scored again.
     again, _ = black_box.black_box(tmp_path, options, (name, 0), dataset, progress=False)
     assert again == found
@@ -161,7 +275,7 @@ def nothing(proposal, seed):
 
 
 def test_shared_weights_are_trained_and_score(tmp_path):
-    small = Config(channels=2, layers=1, epochs=1, batch_size=256)
+    small = Config(channels=2, layers=1, epochs=2, batch_size=512)
     options = Options(trials=2, space="s2", search=small)
     for name in ("random_shared", "enas"):
         job = (name, 0)
@@ -171,6 +285,9 @@ def test_shared_weights_are_trained_and_score(tmp_path):
         )
         assert set(found.cells) == {"normal", "reduce"}
         assert figures["search_seconds"] > 0 and 0 < figures["valid_accuracy"] <= 1
+        assert (tmp_path / name / "shared" / "checkpoints").exists()
+    kept = (tmp_path / "enas" / "shared" / "scores.jsonl").read_text()
+    assert [len(json.loads(line)["scores"]) for line in kept.splitlines()] == [2]
 
 
 def test_a_table_is_searched_by_validation_and_judged_by_test(tmp_path, capsys):
@@ -192,7 +309,11 @@ def test_a_table_is_searched_by_validation_and_judged_by_test(tmp_path, capsys):
     assert np.mean(found["test_errors"]) == pytest.approx(1 - 20 / 21 / 2, abs=0.06)
     assert np.all(np.diff(found["curve"]) <= 0) and len(found["curve"]) == 20
     assert found["curve"][-1] == pytest.approx(np.mean(found["test_errors"]), abs=1e-5)
-    assert "Local search" in capsys.readouterr().out
+    text = (tmp_path / "run" / "results.md").read_text()
+    assert capsys.readouterr().out.startswith(text) and "Local search" in text
+    # All have as many parameters, which says nothing.
+    assert text.endswith("\n| validation after 12 epochs | 1.00 | 1.00 | 15,625 |\n")
+    assert "Cheap evaluators" in (tmp_path / "run" / "report.html").read_text()
     with pytest.raises(ValueError, match="methods has 'enas'; allowed are random_search"):
         command.command([*arguments[:4], "--methods", "enas"])
 

@@ -73,6 +73,11 @@ def test_correlations_rank_what_is_not_finite_last():
     assert found["parameters"]["kendall"] == pytest.approx((3 - 3) / 6)
 
 
+def test_what_is_all_alike_ranks_nothing():
+    assert np.isnan(list(zero_cost.rank_correlation([None] * 3, [0.1, 0.2, 0.3]).values())).all()
+    assert np.isnan(list(zero_cost.rank_correlation([1.0, 2.0], [0.1, 0.1]).values())).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,8 +11,9 @@ from flax import nnx
 
 from jaxcv.data import Augmentation, Dataset, Split, halved, load, normalize
 from jaxcv.genotype import Cell, Genotype, Output
+from jaxcv.training import loop, run
 from jaxcv.training.run import Run
-from search import shared
+from search import sampling, shared
 from search.config import Config
 from search.discretize import discretize, strongest
 from search.evaluators.shared import SharedWeights
@@ -100,61 +102,85 @@ def test_a_step_trains_the_operations_of_its_point(train, supernet):
     assert sum(same) == 2
 
 
-def test_a_stopped_training_goes_on_with_the_same_points(train, tmp_path):
-    whole = train(shared.uniform(POINTS, 1), jax.random.key(0))
-    run = Run.create(tmp_path / "run", "shared", {})
-    epochs = []
-
-    def stopping(epoch, count, scores):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return shared.uniform(POINTS, 1)(epoch, count, scores)
-
-    def going_on(epoch, count, scores):
-        epochs.append(epoch)
-        return shared.uniform(POINTS, 1)(epoch, count, scores)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(stopping, jax.random.key(0), folder=run)
-    again = train(going_on, jax.random.key(0), folder=Run.open(run.path, "shared"))
-    assert epochs == [1]
-    jax.tree.map(np.testing.assert_array_equal, again, whole)
+class Killed(BaseException):
+    """What a SIGKILL is to the files: nothing is written after it."""
 
 
-def test_points_are_drawn_anew_in_each_epoch():
-    sample = shared.uniform(POINTS, 1)
-    epochs = [sample(epoch, 9, None) for epoch in (0, 1, 0)]
-    assert epochs[0] == epochs[2] != epochs[1]
-    assert len(set(epochs[0])) > 3 and all(map(POINTS.check, epochs[0]))
-
-
-class Recorded:
-    """A strategy whose state is what it was told, and which asks for one option then another."""
+class Sensitive:
+    """A strategy whose every point depends on all scores that it was told before."""
 
     def init(self, space, seed):
-        return (0, ())
+        return seed, 0
 
     def ask(self, state):
-        asked, told = state
-        return Proposal(point(asked % 2)), (asked + 1, told)
+        return Proposal(POINTS.sample(np.random.default_rng(state))), (state[0], state[1] + 1)
 
     def tell(self, state, proposal, score):
-        asked, told = state
-        self.told = (*told, (proposal.point, score))
-        return asked, self.told
+        return (31 * state[0] + round(1e6 * score)) % 2**32, state[1]
 
 
-def test_a_strategy_learns_between_epochs_and_its_samples_are_not_told():
-    strategy = Recorded()
-    sample = shared.by_strategy(strategy, POINTS, trials=3)
+def test_a_training_killed_again_and_again_goes_on_as_if_it_never_was(
+    supernet, dataset, tmp_path, monkeypatch
+):
+    """Before and after each write of its second and third epoch, the checkpoints within among
+    them: a process gets as far as the first moment at which none was killed before."""
+    config = replace(CONFIG, epochs=3)
+    built = shared._build(supernet, dataset, config, 24)
+    monkeypatch.setattr(shared, "_build", lambda *_: built)  # compiled once
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "_next_chunk", lambda *_: 2)
+    deadly, survived = False, set()
 
-    def scores(points):
-        return np.array([points[0][1] / 2])
+    def watch(module, name, progress, from_then):
+        write = getattr(module, name)
 
-    assert sample(0, 2, scores) == [point(0), point(1)]
-    assert not hasattr(strategy, "told")
-    assert sample(1, 2, scores) == [point(1), point(0)]
-    assert strategy.told == ((point(0), 0.0), (point(1), 0.5), (point(0), 0.0))
+        def watched(*arguments):
+            for when in ("before", "after"):
+                moment = (module.__name__, when, progress(arguments))
+                if deadly and moment[-1] >= from_then and moment not in survived:
+                    survived.add(moment)
+                    raise Killed(moment)
+                if when == "before":
+                    write(*arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(loop.checkpoint, "save", lambda arguments: arguments[1], 4)
+    watch(run, "write_atomically", lambda arguments: arguments[1].count('"epoch"'), 2)
+    watch(sampling, "write_atomically", lambda arguments: arguments[1].count('"epoch"'), 1)
+
+    def trained(folder):
+        begun = (folder / "config.json").exists()
+        opened = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
+        strategy, drawn = sampling.by_strategy(Sensitive(), POINTS, trials=2), []
+
+        def sample(*arguments):
+            drawn.append(strategy(*arguments))
+            return drawn[-1]
+
+        key = jax.random.key(0)
+        arguments = (supernet, dataset, config, sample, key)
+        weights = shared.train_shared(*arguments, folder=opened, progress=False)
+        return weights, drawn
+
+    whole, points = trained(tmp_path / "whole")
+    assert len({tuple(each) for each in points}) == 3
+    deadly = True
+    while True:
+        try:
+            again, points_again = trained(tmp_path / "killed")
+            break
+        except Killed:
+            pass
+    assert points_again in (points, [])
+    jax.tree.map(np.testing.assert_array_equal, again, whole)
+    records = [(tmp_path / name / "scores.jsonl").read_text() for name in ("whole", "killed")]
+    assert records[0] == records[1] and len(records[0].splitlines()) == 2
+    assert {each[:1] + each[2:] for each in survived} >= {
+        *(("jaxcv.training.checkpoint", step) for step in (4, 6, 7, 9)),
+        *(("jaxcv.training.run", 2), ("jaxcv.training.run", 3)),
+        *(("search.sampling", 1), ("search.sampling", 2)),
+    }
 
 
 def test_scores_are_accuracies_of_the_supernet_under_the_points_mix(supernet, dataset):
@@ -199,7 +225,7 @@ def test_an_evaluator_on_some_batches_draws_them_by_the_seed(supernet, dataset, 
 def test_a_batch_larger_than_the_training_images(supernet, dataset):
     config = Config(batch_size=25)
     with pytest.raises(ValueError, match="batch_size=25; allowed are 1 to 24, all images"):
-        shared.train_shared(supernet, dataset, config, shared.uniform(POINTS))
+        shared.train_shared(supernet, dataset, config, sampling.uniform(POINTS))
 
 
 def test_the_supernet_of_nasbench201_takes_points_as_they_are():
