@@ -412,6 +412,7 @@ def test_an_architecture_of_any_space_is_found_and_trained(space, tmp_path, monk
     monkeypatch.setattr(black_box, "FromScratch", Stub)
     arguments = ["--preset", "digits", "--space", space, "--trials", "4", "--seeds", "1"]
     arguments += ["--methods", "random", "local_search", "--folder", str(tmp_path / "run")]
+    arguments += ["--no-proxies"]
     command.command(arguments)
     (drawn, _), (found, given) = trained
     assert type(drawn) is type(found) is KINDS[space] and found == given
