@@ -1,9 +1,9 @@
 """The mixed operation of all edges that leave one state, with a backward pass of its own.
 
-Its definition is plain JAX, and holds on every platform. Of what the forward pass computes only the
-results of convolutions are kept; the backward pass computes again what lies between two of them,
-which is cheap, so that a search needs a third of the memory. On the CPU both passes, and their
-tangents, are C++ (``native/mixed.cc``), where a compiler was found.
+Its definition, in ``mixed_definition``, is plain JAX, and holds on every platform. Of what the
+forward pass computes only the results of convolutions are kept; the backward pass computes again
+what lies between two of them, which is cheap, so that a search needs a third of the memory. On the
+CPU both passes, and their tangents, are C++ (``native/mixed.cc``), where a compiler was found.
 
 The forward pass is a primitive; so are its tangent, which is linear, and the tangent's transpose,
 which is the backward pass, and the tangent of that. Derivatives of the two tangents are those of
@@ -14,48 +14,18 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxcv import functional
 from jaxcv.analysis import MULTIPLY_ADDS
 from jaxcv.functional import native
 from jaxcv.functional._convolution import Geometry, flat
-
-_EPSILON = 1e-5  # of batch norms, here and in layout.h
-
-
-class Stage(NamedTuple):
-    """ReLU, depthwise convolution, pointwise convolution, batch norm: the static part."""
-
-    stride: int
-    padding: int
-    dilation: int
-
-
-class Static(NamedTuple):
-    """What is known of a call before it is compiled.
-
-    Attributes:
-        edges: number of edges E.
-        normalized: of each shared term, whether it goes through a batch norm.
-        branches: the stages of each branch.
-    """
-
-    edges: int
-    normalized: tuple[bool, ...]
-    branches: tuple[tuple[Stage, ...], ...]
-
-    @property
-    def stages(self) -> int:
-        return sum(map(len, self.branches))
-
+from search.mixed_definition import Static, by_definition
 
 Kernels = Sequence[Sequence[tuple[jax.Array, jax.Array]]]
 
@@ -89,94 +59,9 @@ def mixed_edges(
     mix = mix.astype(jnp.promote_types(x.dtype, jnp.float32))
     arguments = [x, mix, *shared, *(kernel.astype(x.dtype) for kernel in flat_kernels)]
     if not static.branches:
-        return _definition(static, arguments)[0]
+        return by_definition(static, arguments)[0]
     outputs = _forward.bind(*(a[None] for a in arguments), static=static)
     return [y[0] for y in outputs[: static.edges]]
-
-
-@jax.custom_jvp
-def _known(computed: jax.Array, known: jax.Array) -> jax.Array:
-    """A value that need not be computed again, with the derivatives of the computation."""
-    return known
-
-
-_known.defjvp(lambda primals, tangents: (primals[1], tangents[0]))
-
-
-def _definition(
-    static: Static, arguments: Sequence[jax.Array], known: Sequence[jax.Array] | None = None
-) -> tuple[list[jax.Array], list[jax.Array]]:
-    """The edges' results, and those of all pointwise convolutions [E, batch, height, width, C].
-
-    Args:
-        static: of the call.
-        arguments: of the primitive, for one search.
-        known: the second result, if it has been computed before.
-    """
-    x, mix, *rest = arguments
-    mix = mix.astype(x.dtype)
-    number = len(static.normalized)
-    terms, flat_kernels = list(rest[:number]), rest[number:]
-    pairs = iter(zip(flat_kernels[::2], flat_kernels[1::2], strict=True))
-    kernels = [[next(pairs) for _ in branch] for branch in static.branches]
-    starts = np.cumsum([0, *map(len, static.branches)])
-    results: list[Any] = [None] * static.stages
-    states: list[Any] = [None] * len(static.branches)
-    # All branches together, stage after stage: an accelerator takes less time for few large
-    # products and sums than for many small ones, and far less to compile them.
-    for depth in range(max(map(len, static.branches), default=0)):
-        going = [k for k, branch in enumerate(static.branches) if depth < len(branch)]
-        images = [
-            _depthwise(states[k], x, kernels[k][depth][0], static.branches[k][depth]) for k in going
-        ]
-        pointwise = jnp.stack([kernels[k][depth][1] for k in going])
-        y = jax.vmap(jax.vmap(functional.pointwise_conv2d))(jnp.stack(images), pointwise)
-        if known is not None:
-            y = _known(y, jnp.stack([known[starts[k] + depth] for k in going]))
-        normal = jax.vmap(jax.vmap(_normal))(y)
-        for place, k in enumerate(going):
-            results[starts[k] + depth], states[k] = y[place], normal[place]
-    if any(static.normalized):
-        pooled = [q for q, normalized in enumerate(static.normalized) if normalized]
-        normal = jax.vmap(_normal)(jnp.stack([terms[q] for q in pooled]))
-        for q, term in zip(pooled, normal, strict=True):
-            terms[q] = term
-    total = jnp.zeros((static.edges, 1, 1, 1, 1), x.dtype)
-    if terms:
-        total += _weighted(mix[:, :number], jnp.stack(terms)[:, None])
-    if states:
-        total += _weighted(mix[:, number:], jnp.stack(states))
-    return list(total), results
-
-
-def _normal(y: jax.Array) -> jax.Array:
-    """Batch norm, whose two sums can be one kernel: ``variance = mean (y - c)^2 - (mean - c)^2``.
-    With c near the mean, as a value is, little is lost in the difference."""
-    wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    axes = tuple(range(y.ndim - 1))
-    centred = wide - lax.stop_gradient(wide[(0,) * len(axes)])
-    mean = centred.mean(axes)
-    variance = jnp.square(centred).mean(axes) - jnp.square(mean)
-    return ((centred - mean) * lax.rsqrt(variance + _EPSILON)).astype(y.dtype)
-
-
-def _weighted(mix: jax.Array, terms: jax.Array) -> jax.Array:
-    """``y[e] = sum_q mix[e, q] terms[q, e]``, or with terms that are the same on all edges."""
-    return (mix.T[..., None, None, None, None] * terms).sum(0)
-
-
-def _depthwise(state: jax.Array | None, x: jax.Array, kernel: jax.Array, stage: Stage) -> jax.Array:
-    """[E, batch, height', width', C] of a state of each edge, or of x, which all edges share."""
-    stride, padding, dilation = stage
-
-    def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return functional.depthwise_conv2d(
-            jax.nn.relu(images), kernel, stride=stride, padding=padding, dilation=dilation
-        )
-
-    if state is None:
-        return jax.vmap(convolve, (None, 0))(x, kernel)
-    return jax.vmap(convolve)(state, kernel)
 
 
 # The primitives. Every array has a leading axis of searches; arguments are x, mix, shared, kernels.
@@ -185,7 +70,7 @@ def _depthwise(state: jax.Array | None, x: jax.Array, kernel: jax.Array, stage: 
 def _forward_definition(*arguments: jax.Array, static: Static) -> list[jax.Array]:
     """The edges' results, the convolutions' results, and the batch norms' moments (which only the
     C++ form fills)."""
-    edges, results = jax.vmap(functools.partial(_definition, static))(arguments)
+    edges, results = jax.vmap(functools.partial(by_definition, static))(arguments)
     moments = jnp.zeros(_moments_shape(arguments[0], static), jnp.float32)
     return [*edges, *results, moments]
 
@@ -223,7 +108,7 @@ def _backward_definition(
 
     def edges(arguments: list[jax.Array]) -> list[jax.Array]:
         arguments = [*arguments, *primals[len(arguments) :]]
-        return jax.vmap(lambda a, known: _definition(static, a, known)[0])(arguments, known)
+        return jax.vmap(lambda a, known: by_definition(static, a, known)[0])(arguments, known)
 
     _, transposed = jax.vjp(edges, primals if weights else primals[:first])
     return [*transposed(gradients)[0], *map(jnp.zeros_like, _scratch(saved, static))]

@@ -21,7 +21,8 @@ from jaxcv.layers import Conv2d, Linear
 from jaxcv.models.network import check_images, classified
 from jaxcv.models.skeleton import CIFAR, CellInputs, Place, Skeleton, Stem, least_size
 from jaxcv.models.skeleton import places as plan
-from search.mixed import Stage, Static, mixed_edges
+from search.mixed import mixed_edges
+from search.mixed_definition import Stage, Static
 from search.space import CellSpace, Mix, Space
 
 

@@ -12,7 +12,8 @@ from flax import nnx
 import search
 from jaxcv import functional
 from jaxcv.analysis import count_multiply_adds
-from search.mixed import Stage, Static, mixed_edges
+from search.mixed import mixed_edges
+from search.mixed_definition import Stage, Static
 from search.supernet import SearchNetwork
 
 
