@@ -104,7 +104,7 @@ def tabular_cells(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...
         lines.append(
             (
                 summary.title,
-                f"{100 - 100 * summary.mean:.2f} ± {100 * summary.deviation:.2f}",
+                _with_deviation(1 - summary.mean, summary),
                 PUBLISHED.get(name, "–"),
                 str(len(summary.errors)),
                 f"{summary.parameters / 1e3:,.0f}",
@@ -130,13 +130,19 @@ def cells(found: Summary) -> tuple[str, ...]:
     """A row of the table as text."""
     return (
         found.title,
-        f"{100 * found.mean:.2f} ± {100 * found.deviation:.2f}",
+        _with_deviation(found.mean, found),
         str(len(found.errors)),
         f"{found.parameters / 1e3:,.0f}",
         f"{found.seconds:,.0f}" if found.seconds else "–",
         "–" if found.skips is None else f"{found.skips:.1f}",
         found.kind,
     )
+
+
+def _with_deviation(mean: float, found: Summary) -> str:
+    """In percent; one seed has no deviation."""
+    text = f"{100 * mean:.2f}"
+    return f"{text} ± {100 * found.deviation:.2f}" if len(found.errors) > 1 else text
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
