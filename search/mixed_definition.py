@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxcv import functional
-
-_EPSILON = 1e-5  # of batch norms, here and in layout.h
 
 
 class Stage(NamedTuple):
@@ -95,14 +92,7 @@ def by_definition(
 
 
 def _normal(y: jax.Array) -> jax.Array:
-    """Batch norm, whose two sums can be one kernel: ``variance = mean (y - c)^2 - (mean - c)^2``.
-    With c near the mean, as a value is, little is lost in the difference."""
-    wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    axes = tuple(range(y.ndim - 1))
-    centred = wide - lax.stop_gradient(wide[(0,) * len(axes)])
-    mean = centred.mean(axes)
-    variance = jnp.square(centred).mean(axes) - jnp.square(mean)
-    return ((centred - mean) * lax.rsqrt(variance + _EPSILON)).astype(y.dtype)
+    return functional.batch_norm(y)[0]
 
 
 def _weighted(mix: jax.Array, terms: jax.Array) -> jax.Array:

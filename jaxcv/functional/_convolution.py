@@ -51,6 +51,17 @@ class Geometry(NamedTuple):
     dilation: tuple[int, int]
     groups: int
 
+    @property
+    def transposed_padding(self) -> ExplicitPadding:
+        """Of results, spread by the stride, over which a turned kernel slides to give images."""
+        pads = []
+        for axis in range(2):
+            reach = self.dilation[axis] * (self.window[axis] - 1)
+            low = reach - self.padding[axis][0]
+            spread = self.stride[axis] * (self.result[axis] - 1) + 1
+            pads.append((low, self.image[axis] + reach - spread - low))
+        return pads[0], pads[1]
+
 
 def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[N, H, W, C] and [F, F, C / groups, K] to [N, H', W', K]."""
@@ -122,15 +133,9 @@ def _padded(x: jax.Array, padding: ExplicitPadding, spread: tuple[int, int] = (1
 
 def _dense_images(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """``x[h] = sum_{i, a: s i + d a - p = h} k[a] y[i]``: y spread by the stride meets k turned."""
-    padding = []
-    for axis in range(2):
-        reach = g.dilation[axis] * (g.window[axis] - 1)
-        low = reach - g.padding[axis][0]
-        spread = g.stride[axis] * (g.result[axis] - 1) + 1
-        padding.append((low, g.image[axis] + reach - spread - low))
     # The barriers keep XLA from folding turns and transposes back into the dimension order.
     turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-    pads = (padding[0], padding[1])
+    pads = g.transposed_padding
     # On each axis: of spread images XLA leaves some axes out of what it compares, and then fails.
     if all(window <= result for window, result in zip(g.window, g.result, strict=True)):
         return _canonical(y, turned, padding=pads, dilation=g.dilation, image_dilation=g.stride)

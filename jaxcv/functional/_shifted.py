@@ -1,8 +1,8 @@
 """Depthwise convolutions as sums of shifted images, for GPUs.
 
-XLA makes one kernel of such a sum, which reads the images once; cuDNN's grouped convolutions take
-several times as long, those with a dilation up to a hundred times. Only the gradient by a kernel
-is theirs, of images without a dilation.
+XLA makes one kernel of such a sum, which reads the images once; cuDNN's grouped convolutions were
+measured slower on an H200, many times so with a dilation. Only the gradient by a kernel is theirs,
+which they are quicker at without a dilation.
 """
 
 import functools
@@ -37,14 +37,8 @@ def depthwise_transposed(y: jax.Array, kernel: jax.Array, g: "Geometry") -> jax.
     """``x[h] = sum_{i, a: s i + d a - p = h} k[a] y[i]``: y spread by the stride meets k turned;
     [..., N, H', W', C M] and [..., F, F, 1, C M] to [..., N, H, W, C]."""
     wide = jnp.promote_types(y.dtype, jnp.float32)
-    pads = []
-    for axis in range(2):
-        reach = g.dilation[axis] * (g.window[axis] - 1)
-        low = reach - g.padding[axis][0]
-        spread = g.stride[axis] * (g.result[axis] - 1) + 1
-        pads.append((low, g.image[axis] + reach - spread - low))
     parted = jnp.moveaxis(y.reshape(*y.shape[:-1], g.channels, -1), -1, -5)
-    images = _spread(parted, tuple(pads), g.stride)
+    images = _spread(parted, g.transposed_padding, g.stride)
     taps = _by_output(jnp.flip(kernel, (-4, -3)), g).astype(wide)
     x = _sum(g, lambda a: _tap(taps, a) * _shifted(images, a, g.dilation, (1, 1), g.image))
     return x.sum(-5).astype(y.dtype)
