@@ -92,10 +92,11 @@ def compare(run: Run, options: Options) -> str:
     bar = tqdm(total=len(jobs_of(options)), unit="job", dynamic_ncols=True, file=sys.stderr)
     try:
         with bar:
-            for row in results(run, options):
-                rows.append(row)
+            for found in results(run, options):
+                rows += found
+                row = rows[-1]
                 bar.set_description(f"{row['method']} {row['seed']}: {row['test_error']:.2%}")
-                bar.update()
+                bar.update(len(found))
                 text = write(run.path, options, rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped, {len(rows)} of {bar.total} jobs are done") from None

@@ -35,32 +35,34 @@ def jobs_of(options: Options) -> list[Job]:
     return [(name, seed) for seed in seeds for name in options.chosen]
 
 
-def results(run: Run, options: Options) -> Iterator[dict[str, Any]]:
-    """The rows of all jobs as they end, those first that had ended before. The run begins once the
-    images are there.
+def results(run: Run, options: Options) -> Iterator[list[dict[str, Any]]]:
+    """The rows of jobs: first those of all that had ended before, if any, then each as it ends. The
+    run begins once the images are there.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; jobs keep what they have come to.
     """
-    folder, missing = run.path, []
+    folder, missing, ended = run.path, [], []
     for job in jobs_of(options):
         path = folder_of(folder, job) / "result.json"
         if path.exists():
-            yield json.loads(path.read_text())
+            ended.append(json.loads(path.read_text()))
         else:
             missing.append(job)
+    if ended:
+        yield ended
     if not missing:
         return
     dataset = _load(options)
     run.begin()
     if options.jobs == 1:
         for job in missing:
-            yield do(folder, options, job, dataset)
+            yield [do(folder, options, job, dataset)]
         return
     with _workers(options.jobs) as pool:
         begun = [pool.submit(do, folder, options, job, progress=False) for job in missing]
         for done in as_completed(begun):
-            yield done.result()
+            yield [done.result()]
 
 
 @contextmanager
