@@ -19,8 +19,8 @@ MOTIF = Motif(
     5,
     (
         (INNER, 0, 1),
-        (NOTHING, 0, 2),
         ("max_pool_3x3", 0, 2),
+        (NOTHING, 1, 2),
         (NOTHING, 0, 3),
         ("conv_1x1", 1, 3),
         ("identity", 1, 4),
