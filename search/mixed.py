@@ -24,7 +24,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxcv.analysis import MULTIPLY_ADDS
 from jaxcv.functional import native
-from jaxcv.functional._convolution import Geometry, flat
+from jaxcv.functional._geometry import Geometry
 from search.mixed_definition import Static, by_definition
 
 Kernels = Sequence[Sequence[tuple[jax.Array, jax.Array]]]
@@ -209,7 +209,7 @@ def _numbers(arguments: Sequence[Any], static: Static) -> np.ndarray:
     windows = iter(_windows(arguments, static))
     for branch, stages in enumerate(static.branches):
         for depth in range(len(stages)):
-            numbers += [branch, depth, depth + 1 == len(stages), *flat(next(windows))]
+            numbers += [branch, depth, depth + 1 == len(stages), *next(windows).numbers]
     return np.array(numbers, np.int64)
 
 

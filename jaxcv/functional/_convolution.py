@@ -16,7 +16,7 @@ convolution is a C++ kernel there, if there is a compiler.
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxcv.functional import _shifted, native
 from jaxcv.functional._arguments import ExplicitPadding
+from jaxcv.functional._geometry import Geometry
 
 Member = Literal["result", "images", "kernel"]
 
@@ -37,30 +38,6 @@ _DENSE_CHANNELS = 64
 # Up to this many taps of a window a depthwise convolution is a sum of shifted images on a GPU; the
 # code of the sum grows with them.
 _SHIFTED_TAPS = 49
-
-
-class Geometry(NamedTuple):
-    """The static part of a convolution. Sizes are (height, width), in pixels."""
-
-    channels: int
-    image: tuple[int, int]
-    result: tuple[int, int]
-    window: tuple[int, int]
-    stride: tuple[int, int]
-    padding: ExplicitPadding
-    dilation: tuple[int, int]
-    groups: int
-
-    @property
-    def transposed_padding(self) -> ExplicitPadding:
-        """Of results, spread by the stride, over which a turned kernel slides to give images."""
-        pads = []
-        for axis in range(2):
-            reach = self.dilation[axis] * (self.window[axis] - 1)
-            low = reach - self.padding[axis][0]
-            spread = self.stride[axis] * (self.result[axis] - 1) + 1
-            pads.append((low, self.image[axis] + reach - spread - low))
-        return pads[0], pads[1]
 
 
 def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -205,12 +182,6 @@ def _pointwise(a: jax.Array, b: jax.Array, to: Member, g: Geometry) -> jax.Array
     return spread.at[..., ::down, ::across, :].set(read)
 
 
-def flat(g: Geometry) -> np.ndarray:
-    """A geometry as the numbers that the C++ kernels read."""
-    low = (g.padding[0][0], g.padding[1][0])
-    return np.array([*g.image, *g.result, *g.window, *g.stride, *low, *g.dilation])
-
-
 def _native() -> bool:
     return native.load(native.HERE / "depthwise.cc", "jaxcv_depthwise")
 
@@ -226,7 +197,7 @@ def _depthwise(a: jax.Array, b: jax.Array, to: Member, g: Geometry) -> jax.Array
         a, b = a[None], b[None]
     shape = a.shape[:1] + _shape(a, b, to, g._replace(channels=outputs, groups=outputs))
     call = jax.ffi.ffi_call("jaxcv_depthwise", jax.ShapeDtypeStruct(shape, a.dtype))
-    c = call(a, b, member=np.int64(get_args(Member).index(to)), window=flat(g))
+    c = call(a, b, member=np.int64(get_args(Member).index(to)), window=g.numbers)
     c = c if edges else c[0]
     return c if several == 1 or to != "images" else c.reshape(*c.shape[:-1], -1, several).sum(-1)
 

@@ -18,7 +18,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcv.functional import native
-from jaxcv.functional._convolution import Geometry, flat
+from jaxcv.functional._geometry import Geometry
 
 Member = Literal["sum", "spread", "max", "pick", "place"]
 
@@ -60,7 +60,7 @@ def _on_cpu(*arguments: jax.Array, member: Member, geometry: Geometry) -> jax.Ar
     shape = _abstract(*arguments, member=member, geometry=geometry)
     call = jax.ffi.ffi_call("jaxcv_pool", jax.ShapeDtypeStruct(shape.shape, shape.dtype))
     number = np.int64(get_args(Member).index(member))
-    return call(*arguments, member=number, window=flat(geometry))
+    return call(*arguments, member=number, window=geometry.numbers)
 
 
 _pool = Primitive("jaxcv_pool")

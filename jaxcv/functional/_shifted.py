@@ -8,19 +8,17 @@ which they are quicker at without a dilation.
 import functools
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-if TYPE_CHECKING:
-    from jaxcv.functional._convolution import Geometry
+from jaxcv.functional._geometry import Geometry
 
 Pads = tuple[tuple[int, int], ...]
 
 
-def depthwise(x: jax.Array, kernel: jax.Array, g: "Geometry") -> jax.Array:
+def depthwise(x: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """``y[i] = sum_a k[a] x[s i + d a - p]``: [..., N, H, W, C] and [..., F, F, 1, C M] to
     [..., N, H', W', C M]."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -33,7 +31,7 @@ def depthwise(x: jax.Array, kernel: jax.Array, g: "Geometry") -> jax.Array:
     return y.reshape(*y.shape[:-2], -1).astype(x.dtype)
 
 
-def depthwise_transposed(y: jax.Array, kernel: jax.Array, g: "Geometry") -> jax.Array:
+def depthwise_transposed(y: jax.Array, kernel: jax.Array, g: Geometry) -> jax.Array:
     """``x[h] = sum_{i, a: s i + d a - p = h} k[a] y[i]``: y spread by the stride meets k turned;
     [..., N, H', W', C M] and [..., F, F, 1, C M] to [..., N, H, W, C]."""
     wide = jnp.promote_types(y.dtype, jnp.float32)
@@ -45,8 +43,8 @@ def depthwise_transposed(y: jax.Array, kernel: jax.Array, g: "Geometry") -> jax.
 
 
 def undilated(
-    x: jax.Array, y: jax.Array, g: "Geometry"
-) -> tuple[jax.Array, jax.Array, "Geometry"] | None:
+    x: jax.Array, y: jax.Array, g: Geometry
+) -> tuple[jax.Array, jax.Array, Geometry] | None:
     """Images, results and geometry of a convolution without dilation that has the same gradient
     by its kernel, if there is one.
 
@@ -90,7 +88,7 @@ def _with(pair: tuple, axis: int, value: object) -> tuple:
     return tuple(value if n == axis else old for n, old in enumerate(pair))
 
 
-def _sum(g: "Geometry", term: Callable[[tuple[int, ...]], jax.Array]) -> jax.Array:
+def _sum(g: Geometry, term: Callable[[tuple[int, ...]], jax.Array]) -> jax.Array:
     window = itertools.product(*map(range, g.window))
     return functools.reduce(jnp.add, map(term, window))
 
@@ -123,7 +121,7 @@ def _tap(taps: jax.Array, at: tuple[int, ...]) -> jax.Array:
     return taps[..., at[0], at[1], None, None, None, :]
 
 
-def _by_output(kernel: jax.Array, g: "Geometry") -> jax.Array:
+def _by_output(kernel: jax.Array, g: Geometry) -> jax.Array:
     """[..., F, F, 1, C M] to [..., M, F, F, C]."""
     split = kernel.reshape(*kernel.shape[:-2], g.channels, -1)
     return jnp.moveaxis(split, -1, -4)

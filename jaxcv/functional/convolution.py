@@ -10,7 +10,8 @@ from jaxcv.functional._arguments import (
     output_size,
     pair,
 )
-from jaxcv.functional._convolution import Geometry, convolve
+from jaxcv.functional._convolution import convolve
+from jaxcv.functional._geometry import Geometry
 
 
 def conv2d(

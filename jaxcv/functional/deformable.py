@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from jaxcv.functional._arguments import IntPair, Padding
-from jaxcv.functional._convolution import Geometry
+from jaxcv.functional._geometry import Geometry
 from jaxcv.functional.convolution import conv_geometry
 
 

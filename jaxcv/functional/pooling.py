@@ -17,7 +17,7 @@ from jaxcv.functional._arguments import (
     output_size,
     pair,
 )
-from jaxcv.functional._convolution import Geometry
+from jaxcv.functional._geometry import Geometry
 from jaxcv.functional._pooling import pool
 
 

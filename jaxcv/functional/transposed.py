@@ -3,7 +3,8 @@
 import jax
 
 from jaxcv.functional._arguments import IntPair, SidePadding, image_batch, pair, sides
-from jaxcv.functional._convolution import Geometry, convolve_transposed
+from jaxcv.functional._convolution import convolve_transposed
+from jaxcv.functional._geometry import Geometry
 
 
 def conv_transpose2d(

@@ -11,7 +11,7 @@ from jax import export, lax
 
 from jaxcv import functional
 from jaxcv.functional import _convolution
-from jaxcv.functional._convolution import Geometry
+from jaxcv.functional._geometry import Geometry
 
 RANDOM = np.random.default_rng(0)
 
