@@ -1,5 +1,5 @@
 """Measure jaxcv against PyTorch on this machine, in turns, at equal sizes. Each side runs in a
-process of its own; PyTorch in the best of its forms. The result goes into the README."""
+process of its own; PyTorch in the best of its forms. A summary goes into the README."""
 
 import json
 import os
@@ -27,6 +27,12 @@ from jaxcv.functional._arguments import positive
 from jaxcv.training.run import write_atomically
 
 
+_HOW = """\
+Steps of jaxcv and of PyTorch, taken in turns on one machine at equal sizes, PyTorch in the fastest
+of its forms. Every figure is a median with its smallest and largest value; a ratio of times below 1
+says that jaxcv is faster. Written by `python -m experiments.benchmark`."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What to measure, and where to write."""
@@ -42,11 +48,11 @@ class Options:
     compile_limit: float = 300.0
     """Seconds that torch.compile may take for a case; 0 for not trying it."""
     render: bool = False
-    """Only write the table anew, from what was measured before."""
+    """Only write the tables anew, from what was measured before."""
     results: str = str(ROOT / "experiments" / "results" / "benchmarks.jsonl")
-    """Where each run adds a line."""
+    """Where each run adds a line. A file beside it that ends in .md shows them as tables."""
     readme: str = str(ROOT / "README.md")
-    """Where the table goes, between two markers."""
+    """Where a summary goes, between two markers."""
 
     def __post_init__(self) -> None:
         positive(trials=self.trials)
@@ -68,11 +74,13 @@ def command(arguments: Sequence[str]) -> None:
 
 
 def render(options: Options) -> None:
-    """Writes the table of all results into the README."""
-    readme = Path(options.readme)
-    records = table.read(Path(options.results))
-    write_atomically(readme, table.insert(readme.read_text(), table.markdown(records)))
-    print(f"table: {readme}")
+    """Writes the tables of all results, and their summary into the README."""
+    readme, results = Path(options.readme), Path(options.results)
+    records = table.read(results)
+    tables = results.with_suffix(".md")
+    write_atomically(tables, f"# Benchmarks\n\n{_HOW}\n\n{table.markdown(records)}")
+    write_atomically(readme, table.insert(readme.read_text(), table.summary(records)))
+    print(f"tables: {tables}, {readme}")
 
 
 def selected(pattern: str) -> list[Case]:

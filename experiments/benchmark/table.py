@@ -1,4 +1,4 @@
-"""From records of the benchmark to a Markdown table."""
+"""From records of the benchmark to Markdown: all that was measured, and a summary of it."""
 
 import json
 import math
@@ -11,6 +11,7 @@ _BEGIN, _END = "<!-- benchmark -->", "<!-- /benchmark -->"
 
 Row = Mapping[str, Any]
 Record = Mapping[str, Any]
+Column = tuple[str, Callable[[Row, Record], str]]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -32,7 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def insert(text: str, table: str) -> str:
-    """A text with the table between its two markers.
+    """A text with a table between its two markers.
 
     Raises:
         ValueError: for a text without them.
@@ -44,16 +45,40 @@ def insert(text: str, table: str) -> str:
 
 
 def markdown(records: Iterable[Record]) -> str:
-    """For each device a table with the newest row of each case.
+    """For each device a table with the newest row of each case, and how it came about.
 
     Args:
         records: the oldest first.
     """
+    return "\n".join(_device(name, rows) for name, rows in _newest(records))
+
+
+def summary(records: Iterable[Record]) -> str:
+    """For each device what a reader asks first: ratios of time, compilation and memory."""
+    parts = []
+    for name, rows in _newest(records):
+        whole, single = _parted(rows)
+        parts.append(f"**{name}**, {_versions([record for _, record in rows])}\n")
+        if whole:
+            parts.append(_lines([(row, record, "") for row, record in whole], _FIRST))
+        if single:
+            parts.append(f"{_folded([row for row, _ in single])}.\n")
+    return "\n".join(parts)
+
+
+def _newest(records: Iterable[Record]) -> list[tuple[str, list[tuple[Row, Record]]]]:
+    """By device the newest row of each case, and its record."""
     devices: dict[str, dict[str, tuple[Row, Record]]] = {}
     for record in records:
         newest = devices.setdefault(record["device"], {})
         newest.update({row["case"]: (row, record) for row in record["rows"]})
-    return "\n".join(_device(name, list(rows.values())) for name, rows in devices.items())
+    return [(name, list(rows.values())) for name, rows in devices.items()]
+
+
+def _parted(rows: Sequence[tuple[Row, Record]]) -> tuple[list[Any], list[Any]]:
+    """Whole steps, and single operations."""
+    single = [each for each in rows if each[0]["kind"] == "depthwise"]
+    return [each for each in rows if each not in single], single
 
 
 def _device(name: str, rows: Sequence[tuple[Row, Record]]) -> str:
@@ -62,46 +87,42 @@ def _device(name: str, rows: Sequence[tuple[Row, Record]]) -> str:
         if record not in records:
             records.append(record)
     records.sort(key=lambda record: record["environment"]["written"], reverse=True)
-    numbered = [(row, record, records.index(record) + 1) for row, record in rows]
+    several = len(records) > 1
+    marks = [f"({number}) " if several else "" for number in range(1, len(records) + 1)]
     parts = [f"**{name}**\n"]
-    for number, record in enumerate(records, 1):
-        mark = f"({number}) " if len(records) > 1 else ""
+    for mark, record in zip(marks, records, strict=True):
         parts.append(f"{mark}{_circumstances(record)}\n")
-    whole = [each for each in numbered if each[0]["kind"] != "depthwise"]
-    single = [each for each in numbered if each[0]["kind"] == "depthwise"]
-    if whole:
-        parts.append(_table(whole, len(records) > 1))
-    if single:
-        parts += [
-            f"<details><summary>{_summary([row for row, _, _ in single])}</summary>\n",
-            _table(single, len(records) > 1),
-            "</details>\n",
-        ]
+    for part in _parted(rows):
+        marked = [(row, record, marks[records.index(record)].strip()) for row, record in part]
+        if part and part[0][0]["kind"] == "depthwise":
+            parts.append(f"{_folded([row for row, _ in part])}.\n")
+        if part:
+            parts.append(_lines(marked, _COLUMNS) + _remarks([row for row, _ in part]))
     return "\n".join(parts)
 
 
 def _circumstances(record: Record) -> str:
     environment, machine = record["environment"], record["machine"]
-    versions = [
-        f"{title} {environment[key]}"
-        for key, title in (
-            ("python", "Python"),
-            ("jax", "JAX"),
-            ("flax", "Flax"),
-            ("torch", "PyTorch"),
-        )
-        if key in environment
-    ]
     commit = f" at {record['commit']}" if "commit" in record else ""
     load = f" Load of the machine before: {machine['load']}." if "load" in machine else ""
     return (
-        f"{environment['written']}{commit}: {environment['system']}, {', '.join(versions)}. "
+        f"{environment['written']}{commit}: {environment['system']}, {_versions([record])}. "
         f"Reached by a product of float32 matrices {machine['flops'] / 1e9:.0f} GFLOP/s, by a sum "
         f"of float32 arrays {machine['bytes_per_second'] / 1e9:.0f} GB/s.{load}"
     )
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _versions(records: Sequence[Record]) -> str:
+    titles = {"python": "Python", "jax": "JAX", "flax": "Flax", "torch": "PyTorch"}
+    parts = []
+    for key, title in titles.items():
+        found = {record["environment"].get(key) for record in records} - {None}
+        if found:
+            parts.append(f"{title} {' and '.join(sorted(found))}")
+    return ", ".join(parts)
+
+
+def _folded(rows: Sequence[Row]) -> str:
     parts = []
     for other in ("PyTorch", "lax"):
         middles = [median(ratios) for row in rows if (ratios := _ratios(row, other))]
@@ -110,18 +131,23 @@ def _summary(rows: Sequence[Row]) -> str:
     return f"depthwise_conv2d alone ({len(rows)}): {', '.join(parts) or 'nothing measured'}"
 
 
-def _table(rows: Sequence[tuple[Row, Record, int]], numbered: bool) -> str:
-    columns = [(title, cell) for title, cell in _COLUMNS if any(cell(r, rec) for r, rec, _ in rows)]
+def _lines(rows: Sequence[tuple[Row, Record, str]], columns: Sequence[Column]) -> str:
+    """A table of those columns in which there is something; the marks of the runs come last."""
+    columns = [(title, cell) for title, cell in columns if any(cell(r, rec) for r, rec, _ in rows)]
+    marked = any(mark for *_, mark in rows)
     lines = [
-        [*(title for title, _ in columns), *(["run"] if numbered else [])],
-        ["---", *["---:"] * (len(columns) - 1 + numbered)],
+        [*(title for title, _ in columns), *(["run"] if marked else [])],
+        ["---", *["---:"] * (len(columns) - 1 + marked)],
     ]
-    for row, record, number in rows:
+    for row, record, mark in rows:
         cells = [cell(row, record) or "–" for _, cell in columns]
-        lines.append([*cells, *([f"({number})"] if numbered else [])])
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    notes = [f"- {row['case']}: {note}" for row, _, _ in rows for note in _notes(row)]
-    return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
+        lines.append([*cells, *([mark] if marked else [])])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _remarks(rows: Sequence[Row]) -> str:
+    notes = [f"- {row['case']}: {note}" for row in rows for note in _notes(row)]
+    return "\n" + "\n".join(notes) + "\n" if notes else ""
 
 
 def _notes(row: Row) -> list[str]:
@@ -206,18 +232,24 @@ def _share(row: Row, record: Record) -> str:
     return f"{reached / record['machine']['flops']:.1%}"
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Row, Record], str]], ...] = (
-    ("case", lambda row, record: row["case"]),
-    ("time jaxcv / PyTorch", _ratio("PyTorch")),
+_CASE: Column = ("case", lambda row, record: row["case"])
+_TORCH: Column = ("time jaxcv / PyTorch", _ratio("PyTorch"))
+_ORDER: Column = ("time jaxcv / its first order", _ratio("first order"))
+_COMPILATION: Column = ("jaxcv trace and compile, s, cold / cached", _compilation)
+_MEMORY: Column = ("peak memory jaxcv / PyTorch, MB", _memory)
+_FIRST: tuple[Column, ...] = (_CASE, _TORCH, _ORDER, _COMPILATION, _MEMORY)
+_COLUMNS: tuple[Column, ...] = (
+    _CASE,
+    _TORCH,
     ("time jaxcv / lax", _ratio("lax")),
-    ("time jaxcv / its first order", _ratio("first order")),
+    _ORDER,
     ("jaxcv steps/s", _speed("jaxcv")),
     ("PyTorch steps/s", _speed("PyTorch")),
     ("PyTorch's best form", _form),
     ("lax steps/s", _speed("lax")),
     ("first-order steps/s", _speed("first order")),
-    ("jaxcv trace and compile, s, cold / cached", _compilation),
-    ("peak memory jaxcv / PyTorch, MB", _memory),
+    _COMPILATION,
+    _MEMORY,
     ("multiply-adds a step, millions", _millions("multiply_adds")),
     ("of the product's speed", _share),
     ("operands and results a step, MB", _millions("operand_bytes")),

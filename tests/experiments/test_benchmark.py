@@ -272,14 +272,32 @@ def test_the_newest_of_each_case_and_device():
     ]
 
 
-def test_single_operations_are_folded():
+def test_single_operations_stand_apart():
     sides = row("one", [1.0], [2.0])["sides"] | {"lax": {"seconds": [4.0]}}
-    text = table.markdown([record(row("one", [1.0], [2.0], "depthwise", sides=sides))])
-    assert (
-        "depthwise_conv2d alone (1): time jaxcv / PyTorch 0.500" in text
-        and "time jaxcv / lax 0.250" in text
+    found = record(row("one", [1.0], [2.0], "depthwise", sides=sides), row("all", [1.0], [3.0]))
+    text = table.markdown([found])
+    together = (
+        "depthwise_conv2d alone (1): time jaxcv / PyTorch 0.500 (0.500–0.500), "
+        "time jaxcv / lax 0.250 (0.250–0.250)."
     )
-    assert "| time jaxcv / lax |" in text
+    steps, single = text.split(together)
+    assert "| all |" in steps and "| one |" in single and "| time jaxcv / lax |" in single
+    brief = table.summary([found])
+    assert together in brief and "| one |" not in brief
+
+
+def test_the_summary():
+    old = record(row("first", [2.0], [1.0]), jax="0.11")
+    new = record(row("second", [3.0], [1.0]), jax="0.12")
+    assert table.summary([old, new]).splitlines() == [
+        "**a machine**, Python 3.13, JAX 0.11 and 0.12",
+        "",
+        "| case | time jaxcv / PyTorch | jaxcv trace and compile, s, cold / cached | "
+        "peak memory jaxcv / PyTorch, MB |",
+        "| --- | ---: | ---: | ---: |",
+        "| first | 2.00 (2.00–2.00) | 10.5 / 1.50 | 300 / 600 |",
+        "| second | 3.00 (3.00–3.00) | 10.5 / 1.50 | 300 / 600 |",
+    ]
 
 
 def test_the_place_of_the_table():
@@ -337,9 +355,10 @@ def test_a_tiny_run(tmp_path, monkeypatch, capsys):
         # Forward, and both gradients: 2 images of 4 by 4, 9 places of the window, 4 channels.
         assert side["multiply_adds"] == 3 * 2 * 16 * 9 * 4
         assert side["compile_seconds"] > 0 and side["cold"]["compile_seconds"] > 0
-    text = readme.read_text()
+    text = (tmp_path / "results.md").read_text()
     assert "| tiny |" in text and found["device"] in text
+    assert found["device"] in readme.read_text()
 
-    readme.write_text("<!-- benchmark -->\n<!-- /benchmark -->\n")
+    (tmp_path / "results.md").unlink()
     command.command(["--render", "--results", str(results), "--readme", str(readme)])
-    assert readme.read_text() == text
+    assert (tmp_path / "results.md").read_text() == text
