@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+import search
 from experiments import cli
 from experiments.environment import environment
 from experiments.presets import RECURRENT_SEARCH, RECURRENT_TRAINING
@@ -99,7 +100,7 @@ def command(arguments: Sequence[str]) -> None:
         if options.then_train:
             candidates = {name: genotype}
             for number in range(1, options.random_cells + 1):
-                candidates[f"random {number}"] = recurrent.random_genotype(
+                candidates[f"random {number}"] = search.random_genotype(
                     space, jax.random.fold_in(key, number)
                 )
             for each, cell in candidates.items():

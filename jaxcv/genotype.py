@@ -151,6 +151,12 @@ def first_node(kind: str) -> int:
     return 1 if kind in (RECURRENT, SINGLE) else 2
 
 
+def of_all_nodes(kind: str, nodes: int) -> Output:
+    """The output that is made of all nodes of a kind of cell."""
+    first = first_node(kind)
+    return Output("mean" if kind == RECURRENT else "concat", tuple(range(first, first + nodes)))
+
+
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         return list(range(*(ast.literal_eval(argument) for argument in node.args)))

@@ -3,12 +3,18 @@
 from jaxcv.genotype import Genotype
 from jaxcv.models import CellNetwork
 from search.config import Config
-from search.discretize import discretize, random_genotype
+from search.discretize import discretize
 from search.limits import network_counts, network_limits
 from search.progressive import Stages, run_stages
 from search.runner import Result, best, run, run_many
 from search.space import CellSpace, Space, darts
-from search.spaces import DISCRETE_SPACES, SPACES, create_discrete, create_space
+from search.spaces import (
+    DISCRETE_SPACES,
+    SPACES,
+    create_discrete,
+    create_space,
+    random_genotype,
+)
 from search.supernet import SearchNetwork
 
 __all__ = [

@@ -81,8 +81,14 @@ class Config:
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
-        if not self.damping >= 0:
-            raise ValueError(f"damping={self.damping!r}; allowed is 0 or more")
+        for name in ("damping", "weight_decay", "alpha_weight_decay", "learning_rate_end"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is 0 or more")
+        for name in ("momentum", "alpha_beta1", "alpha_beta2", "skip_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1)")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype={self.dtype!r}; allowed are float32 and bfloat16")
         if self.gradient not in GRADIENTS:
             raise ValueError(f"gradient={self.gradient!r}; allowed are {', '.join(GRADIENTS)}")
         if self.watch_every < 0:
@@ -99,11 +105,15 @@ class Config:
             raise ValueError(
                 f"relaxation={self.relaxation!r}; allowed are {', '.join(RELAXATIONS)}"
             )
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold!r}; allowed is a number in [0, 1]")
         for name in ("alpha_warmup", "penalty_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
-        if not 0 <= self.skip_dropout < 1:
-            raise ValueError(f"skip_dropout={self.skip_dropout!r}; allowed is a number in [0, 1)")
+        if self.alpha_warmup and self.alpha_warmup >= self.epochs:
+            raise ValueError(
+                f"alpha_warmup={self.alpha_warmup!r} with epochs={self.epochs!r}; allowed are fewer"
+            )
 
     def _check_selection(self) -> None:
         if self.selection not in ("weights", "perturbation"):

@@ -108,12 +108,17 @@ class DiscreteSpace:
         raise ValueError(f"point={point!r}; allowed is one with an allowed neighbour")
 
     def crossover(self, one: Point, other: Point, random: np.random.Generator) -> Point:
-        """A point with each decision from one or the other, with equal chance."""
-        while True:
+        """A point with each decision from one or the other, with equal chance.
+
+        Raises:
+            ValueError: if hardly any of these is allowed.
+        """
+        for _ in range(1000):
             picks = random.random(len(one)) < 0.5
             point = tuple(a if pick else b for a, b, pick in zip(one, other, picks, strict=True))
             if self.allowed(point):
                 return point
+        raise ValueError(f"one={one!r}, other={other!r}; allowed are points with allowed children")
 
     def neighbours(self, point: Point) -> Iterator[Point]:
         """All points that differ in one decision."""

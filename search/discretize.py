@@ -4,11 +4,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
-from jaxcv.genotype import Cell, Edge, Genotype, Output
+from jaxcv.genotype import Cell, Edge, Genotype, first_node, of_all_nodes
 from search.space import CellSpace, Space
 
 
@@ -48,7 +47,7 @@ def discretize(
 
     Of these edges those stay whose weight reaches a threshold (arXiv:1911.12126). Nodes that none
     enters any more are left out, with the edges that leave them; if this leaves no node of a cell,
-    the threshold does not count for it. The output of a cell is the concatenation of its nodes.
+    the threshold does not count for it. The output of a cell is made of all its nodes.
 
     Args:
         space: that the weights belong to.
@@ -66,9 +65,9 @@ def discretize(
         chosen = _strongest_within(space, weights, limits)
     cells = {}
     for kind, cell in space.cells.items():
-        cells[kind] = _cell(cell, chosen[kind])
+        cells[kind] = _cell(kind, cell, chosen[kind])
         if threshold is not None:
-            kept = _cell(cell, chosen[kind] & (weights[kind] >= threshold))
+            kept = _cell(kind, cell, chosen[kind] & (weights[kind] >= threshold))
             cells[kind] = kept if kept.nodes else cells[kind]
     return Genotype(cells)
 
@@ -80,15 +79,6 @@ def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         kind: _strongest(cell, _candidates(kind, cell, mix)).astype(np.float32)
         for kind, cell in space.cells.items()
     }
-
-
-def random_genotype(space: Space, key: jax.Array) -> Genotype:
-    """A genotype drawn uniformly: the edges that stay, and the primitive of each, "none" apart."""
-    mix = {
-        kind: jax.random.uniform(jax.random.fold_in(key, number), cell.allowed.shape)
-        for number, (kind, cell) in enumerate(space.cells.items())
-    }
-    return discretize(space, jax.device_get(mix))
 
 
 def _candidates(kind: str, cell: CellSpace, mix: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -115,7 +105,11 @@ def _cost(limit: Limit, chosen: _Chosen) -> float:
 
 def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) -> _Chosen:
     """Of each node ``keep`` edges and of each of them one primitive, so that the sum of weights is
-    largest: a variable, 0 or 1, for each candidate."""
+    largest: a variable, 0 or 1, for each candidate.
+
+    The solver allows itself a tolerance, so that a solution may be over a limit by a little; such a
+    one is cut off, and the problem solved again.
+    """
     candidates = {kind: np.isfinite(weights[kind]) for kind in space.cells}
 
     def row(values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -136,29 +130,36 @@ def _strongest_within(space: Space, weights: _Weights, limits: Sequence[Limit]) 
     for limit in limits:
         rows.append(row(limit.costs))
         bounds.append((-np.inf, limit.most))
-    found = milp(
-        -row(weights),
-        integrality=1,
-        bounds=(0, 1),
-        constraints=LinearConstraint(np.array(rows), *np.transpose(bounds)),
-        options={"mip_rel_gap": 0},
-    )
-    if found.x is None:
-        asked = ", ".join(f"{limit.name} of {limit.most:,.0f}" for limit in limits)
-        raise ValueError(f"limits of {asked} at most; allowed are those that a genotype can meet")
     ends = np.cumsum([mask.sum() for mask in candidates.values()])
-    parts = np.split(found.x > 0.5, ends[:-1])
-    chosen = {kind: np.zeros(mask.shape, bool) for kind, mask in candidates.items()}
-    for (kind, mask), part in zip(candidates.items(), parts, strict=True):
-        chosen[kind][mask] = part
-    return chosen
+    while True:
+        found = milp(
+            -row(weights),
+            integrality=1,
+            bounds=(0, 1),
+            constraints=LinearConstraint(np.array(rows), *np.transpose(bounds)),
+            options={"mip_rel_gap": 0},
+        )
+        if found.x is None:
+            asked = ", ".join(f"{limit.name} of {limit.most:,.0f}" for limit in limits)
+            raise ValueError(
+                f"limits of {asked} at most; allowed are those that a genotype can meet"
+            )
+        picks = found.x > 0.5
+        chosen = {kind: np.zeros(mask.shape, bool) for kind, mask in candidates.items()}
+        for (kind, mask), part in zip(candidates.items(), np.split(picks, ends[:-1]), strict=True):
+            chosen[kind][mask] = part
+        if all(_cost(limit, chosen) <= limit.most for limit in limits):
+            return chosen
+        rows.append(picks.astype(float))
+        bounds.append((-np.inf, picks.sum() - 1))
 
 
-def _cell(cell: CellSpace, chosen: np.ndarray) -> Cell:
+def _cell(kind: str, cell: CellSpace, chosen: np.ndarray) -> Cell:
     """The cell of what is chosen, nodes without edges left out."""
-    states = {0: 0, 1: 1}
+    first = first_node(kind)
+    states = {number: number for number in range(first)}
     nodes: list[tuple[Edge, ...]] = []
-    for number, incoming in enumerate(cell.incoming, 2):
+    for number, incoming in enumerate(cell.incoming, first):
         edges = []
         for edge in incoming:
             source = cell.edges[edge][0]
@@ -166,6 +167,6 @@ def _cell(cell: CellSpace, chosen: np.ndarray) -> Cell:
                 names = itertools.compress(cell.vocabulary, chosen[edge])
                 edges += [(name, states[source]) for name in names]
         if edges:
-            states[number] = len(nodes) + 2
+            states[number] = len(nodes) + first
             nodes.append(tuple(edges))
-    return Cell(tuple(nodes), Output("concat", tuple(range(2, len(nodes) + 2))))
+    return Cell(tuple(nodes), of_all_nodes(kind, len(nodes)))

@@ -16,8 +16,8 @@ from search.relaxation import RELAXATIONS
 from search.runner import Result, run
 from search.space import CellSpace, Space
 
-# Stands for the weight of a primitive that is gone: less than any other.
-_GONE = -1.0
+# Stands for the weight of a primitive that is gone: less than all others together.
+_GONE = -1e3
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,26 @@ def run_stages(
     """
     if not stages.layers:
         raise ValueError(f"stages={stages!r}; allowed is at least one stage")
-    if config.selection != "weights":
-        raise ValueError(f"selection={config.selection!r}; allowed in stages is weights")
+    # A stage goes on from the last mixing weights.
+    for name, allowed in (("selection", "weights"), ("early_stop", False)):
+        if getattr(config, name) != allowed:
+            raise ValueError(f"{name}={getattr(config, name)!r}; allowed in stages is {allowed}")
     if folder is not None:
         folder.begin()
         folder.rewind(0)
     mix: Mapping[str, np.ndarray] = {
         kind: np.where(cell.allowed, 0.0, _GONE) for kind, cell in space.cells.items()
     }
+    bounds = [*limits, Limit("skip connections", _skips(space), stages.skips)]
+    # Before all the work: that some genotype meets them.
+    discretize(space, mix, limits=bounds)
     history: list[dict[str, Any]] = []
     for number, (layers, primitives, skip_dropout) in enumerate(
         zip(stages.layers, stages.primitives, stages.skip_dropout, strict=True), 1
     ):
         narrow = shrink(space, mix, primitives)
         before = history[-1] if history else {"epoch": 0, "step": 0}
-        counted_on = functools.partial(_counted_on, space, narrow, before)
+        counted_on = functools.partial(_counted_on, space, narrow, number, before)
 
         def report(row: dict[str, Any], of: Any = counted_on) -> None:
             on_epoch(of(row))
@@ -117,21 +122,21 @@ def run_stages(
                 folder.log(row)
         last = jax.device_get(RELAXATIONS[own.relaxation](narrow).decode(result.alphas))  # type: ignore[arg-type]
         mix = _widened(space, narrow, last, _GONE)
-    skips = Limit("skip connections", _skips(space), stages.skips)
     # Primitives that are gone come back only if the limits cannot be met without them.
-    genotype = discretize(space, mix, threshold=config.threshold, limits=[*limits, skips])
+    genotype = discretize(space, mix, threshold=config.threshold, limits=bounds)
     if folder is not None:
         write_atomically(folder.path / "genotype.json", genotype.to_json())
     return result._replace(genotype=genotype, history=history)
 
 
 def _counted_on(
-    space: Space, narrow: Space, before: Mapping[str, Any], row: Mapping[str, Any]
+    space: Space, narrow: Space, stage: int, before: Mapping[str, Any], row: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A row of a stage as one of the whole search, which had come to the row before."""
     mix = _widened(space, narrow, row["mix"], 0.0)
     return {
         **row,
+        "stage": stage,
         "epoch": before["epoch"] + row["epoch"],
         "step": before["step"] + row["step"],
         "mix": {kind: weights.tolist() for kind, weights in mix.items()},

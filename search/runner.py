@@ -172,7 +172,8 @@ def _run(
         watched: dict[str, list[Any]] = {
             "entropy": [watch.entropy(own) for own in mixes],
             "skip_connections": [
-                watch.skip_connections(discretize(space, own))["normal"] for own in mixes
+                watch.skip_connections(discretize(space, own, threshold=config.threshold))["normal"]
+                for own in mixes
             ],
         }
         epoch = int(state.step) // search.steps_per_epoch

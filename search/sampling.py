@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,82 @@ import numpy as np
 
 from jaxcv.training.run import write_atomically
 from search.discrete import DiscreteSpace, Point
-from search.strategies import Strategy
+from search.strategies import Proposal, Strategy
 
 Scores = Callable[[Sequence[Point]], np.ndarray]
 Sampler = Callable[[int, int, Scores], Sequence[Point]]
 """Of an epoch's number, the number of points wanted, and the accuracies of points with the weights
 so far: the points that the steps of this epoch train. It is asked for all epochs in order; by a
-training that goes on, for those before the stop too, with the scores of then."""
+training that goes on, or has ended, for those before the stop too, with the scores of then."""
 
 
 def uniform(space: DiscreteSpace, seed: int = 0) -> Sampler:
     """Points drawn uniformly."""
 
     def sample(epoch: int, count: int, scores: Scores) -> list[Point]:
-        random = np.random.default_rng((seed, epoch))
+        # Other draws than those of a strategy with this seed.
+        random = np.random.default_rng((seed, epoch, 1))
         return [space.sample(random) for _ in range(count)]
 
     return sample
 
 
-def by_strategy(strategy: Strategy, space: DiscreteSpace, trials: int, seed: int = 0) -> Sampler:
+class Learning:
     """Points that a strategy asks for, which before each epoch but the first is told the scores of
-    so many others. It is for one training, with which it learns."""
-    state = strategy.init(space, seed)
+    some others. It is for one training, with which it learns.
 
-    def sample(epoch: int, count: int, scores: Scores) -> list[Point]:
-        nonlocal state
-        for _ in range(trials if epoch else 0):
-            proposal, state = strategy.ask(state)
-            state = strategy.tell(state, proposal, float(scores([proposal.point])[0]))
-        points, asked = [], state
+    Args:
+        strategy: of those whose state counts in ``asked`` what it was asked for.
+        space: of the points.
+        trials: how many scores it is told in an epoch.
+        seed: of everything random.
+
+    Attributes:
+        state: of the strategy by now; once the training has ended, what it has learned.
+    """
+
+    def __init__(self, strategy: Strategy, space: DiscreteSpace, trials: int, seed: int = 0):
+        self._strategy, self._trials = strategy, trials
+        self.state = strategy.init(space, seed)
+
+    def __call__(self, epoch: int, count: int, scores: Scores) -> list[Point]:
+        """The points of an epoch, as of any sampler."""
+        for _ in range(self._trials if epoch else 0):
+            proposal, self.state = self._strategy.ask(self.state)
+            score = float(scores([proposal.point])[0])
+            self.state = self._strategy.tell(self.state, proposal, score)
+        points, asking = [], self.state
         for _ in range(count):
-            proposal, asked = strategy.ask(asked)
+            proposal, asking = self._strategy.ask(asking)
             points.append(proposal.point)
+        # It waits for no scores of these, but does not draw them again.
+        self.state = self.state._replace(asked=asking.asked)
         return points
 
-    return sample
+
+@dataclass(frozen=True)
+class Learned:
+    """A strategy that goes on from a state, with what it has learned until then.
+
+    Attributes:
+        strategy: the strategy.
+        state: to begin with.
+    """
+
+    strategy: Strategy
+    state: Any
+
+    def init(self, space: DiscreteSpace, seed: int) -> Any:
+        """The state that was given, which has a space and a seed."""
+        return self.state
+
+    def ask(self, state: Any) -> tuple[Proposal, Any]:
+        """As the strategy."""
+        return self.strategy.ask(state)
+
+    def tell(self, state: Any, proposal: Proposal, score: float | None) -> Any:
+        """As the strategy."""
+        return self.strategy.tell(state, proposal, score)
 
 
 class Recorded:
@@ -71,10 +112,15 @@ class Recorded:
         """
         # What is of later epochs is of weights that a training from this one on comes to anew.
         self._known = {each: row for each, row in self._known.items() if each <= epoch}
-        for before in range(self._next, epoch):
-            self._ask(before, None)
+        self.catch_up(epoch)
         self._next = epoch + 1
         return self._ask(epoch, scores)
+
+    def catch_up(self, epochs: int) -> None:
+        """Asks for those of the first so many epochs that have not been asked for."""
+        for before in range(self._next, epochs):
+            self._ask(before, None)
+        self._next = max(self._next, epochs)
 
     def _ask(self, epoch: int, scores: Scores | None) -> Sequence[Point]:
         known = self._known.get(epoch)

@@ -20,6 +20,7 @@ from jaxcv.data import Augmentation, Dataset, Split, augment, epoch_order, norma
 from jaxcv.genotype import Genotype, first_node
 from jaxcv.training.loop import add_metrics, fit
 from jaxcv.training.loss import accuracy, cross_entropy
+from jaxcv.training.optimizer import clipped_sgd
 from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.run import Run
 from jaxcv.training.schedule import cosine_by_epoch
@@ -75,12 +76,23 @@ def mix_of(space: Space, genotype: Genotype) -> dict[str, np.ndarray]:
     Raises:
         ValueError: for an edge or an operation that the space has not.
     """
+    if set(genotype.cells) != set(space.cells):
+        raise ValueError(
+            f"genotype has cells of kind {', '.join(genotype.cells)}; allowed are "
+            f"{', '.join(space.cells)}"
+        )
     mix = {kind: np.zeros(cell.allowed.shape, np.float32) for kind, cell in space.cells.items()}
     for kind, cell in space.cells.items():
+        allowed = dict(zip(cell.edges, cell.primitives, strict=True))
         for node, edges in enumerate(genotype.cells[kind].nodes, first_node(kind)):
             for name, source in edges:
-                column = cell.vocabulary.index(name)
-                mix[kind][cell.edges.index((source, node)), column] = 1
+                names = allowed.get((source, node), ())
+                if name not in names:
+                    raise ValueError(
+                        f"genotype has {name} from state {source} to {node} of its {kind} cell; "
+                        f"allowed there is {', '.join(names) or 'nothing'}"
+                    )
+                mix[kind][cell.edges.index((source, node)), cell.vocabulary.index(name)] = 1
     return mix
 
 
@@ -169,6 +181,8 @@ def train_shared(
         log=log,
         progress=progress,
     )
+    # So that a sampler that learns has done so, also where a training had ended before.
+    sampled.catch_up(config.epochs)
     return state.weights
 
 
@@ -232,15 +246,11 @@ def _build(
     """A fresh state of a key, and a number of steps, compiled."""
     graph = _graph(supernet)
     steps_per_epoch = count // config.batch_size
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(
-            cosine_by_epoch(
-                config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
-            ),
-            momentum=config.momentum,
-        ),
+    schedule = cosine_by_epoch(
+        config.learning_rate, config.learning_rate_end, config.epochs, steps_per_epoch
+    )
+    optimizer = clipped_sgd(
+        schedule, momentum=config.momentum, weight_decay=config.weight_decay, clip=config.clip
     )
     augmentation: Augmentation = dataset.augmentation
 

@@ -3,11 +3,12 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcv.blocks.operations import check_operation
+from jaxcv.blocks.operations import OPERATIONS, check_operation
 from jaxcv.functional._arguments import positive
 
 Alphas = dict[str, jax.Array]
@@ -47,11 +48,9 @@ class CellSpace:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if len(self.edges) != len(self.primitives) or not self.edges:
-            raise ValueError(
-                f"primitives has {len(self.primitives)} entries; allowed is one for each of the "
-                f"{len(self.edges)} edges, at least one"
-            )
+        if not self.edges:
+            raise ValueError("edges=(); allowed is at least one")
+        self._check_primitives(OPERATIONS)
         for edge in self.edges:
             if not 0 <= edge[0] < edge[1] or edge[1] < 2:
                 raise ValueError(f"edges has {edge}; allowed is (source, node), source < node >= 2")
@@ -61,11 +60,18 @@ class CellSpace:
                 raise ValueError(
                     f"keep={self.keep!r}; allowed are 1 to {incoming}, the edges of node {node}"
                 )
+
+    def _check_primitives(self, known: Mapping[str, Any]) -> None:
+        if len(self.edges) != len(self.primitives):
+            raise ValueError(
+                f"primitives has {len(self.primitives)} entries; allowed is one for each of the "
+                f"{len(self.edges)} edges"
+            )
         for names in self.primitives:
             if not set(names) - {"none"}:
                 raise ValueError(f"primitives has {names}; allowed is at least one besides 'none'")
             for name in names:
-                check_operation(name)
+                check_operation(name, known)
 
     @property
     def nodes(self) -> int:

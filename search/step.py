@@ -15,6 +15,7 @@ from jaxcv.models.network import check_images
 from jaxcv.models.skeleton import CIFAR, least_size
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
+from jaxcv.training.optimizer import clipped_sgd
 from jaxcv.training.parallel import shard_batch
 from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.schedule import cosine_by_epoch, falling_by_epoch
@@ -140,10 +141,8 @@ def build(
     skip_dropout = falling_by_epoch(
         config.skip_dropout, config.epochs, config.alpha_warmup, steps_per_epoch
     )
-    weight_optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum),
+    weight_optimizer = clipped_sgd(
+        schedule, momentum=config.momentum, weight_decay=config.weight_decay, clip=config.clip
     )
     alpha_optimizer = optax.chain(
         optax.add_decayed_weights(config.alpha_weight_decay),

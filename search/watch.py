@@ -163,8 +163,10 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     ``MANY_SKIPS`` skip connections or more after the last epoch.
 
     Args:
-        rows: of metrics of one search, at least one.
+        rows: of metrics of one search, at least one. Of a search in stages those of the last count,
+            since each has another supernet.
     """
+    rows = [row for row in rows if row.get("stage") == rows[-1].get("stage")]
     watched, first = _watched(rows)
     grew, skips = before_growth(rows), rows[-1]["skip_connections"]
     signs, others = [], []

@@ -26,7 +26,6 @@ from experiments.benchmark.trials import ROOT, Side, SideError
 from jaxcv.functional._arguments import positive
 from jaxcv.training.run import write_atomically
 
-
 _HOW = """\
 Steps of jaxcv and of PyTorch, taken in turns on one machine at equal sizes, PyTorch in the fastest
 of its forms. Every figure is a median with its smallest and largest value; a ratio of times below 1

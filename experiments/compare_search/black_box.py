@@ -21,8 +21,9 @@ from search.evaluators import Evaluator, Tabular, tabular
 from search.evaluators.shared import SharedWeights
 from search.evaluators.training import FromScratch
 from search.history import History, Trial
-from search.sampling import by_strategy, uniform
+from search.sampling import Learned, Learning, uniform
 from search.shared import cell_supernet, train_shared
+from search.strategies import Strategy
 
 
 def black_box(
@@ -36,10 +37,12 @@ def black_box(
     space_name = options.space if method.space == "darts" else method.space
     space = search.create_discrete(space_name)
     halves = data.halved(dataset, jax.random.key(seed))
-    evaluator, seconds = _evaluator(own, options, method, space, space_name, halves, seed, progress)
+    strategy, evaluator, seconds = _searcher(
+        own, options, method, space, space_name, halves, seed, progress
+    )
     try:
         trials = run(
-            method.strategy,
+            strategy,
             space,
             evaluator,
             trials=options.trials,
@@ -60,7 +63,7 @@ def black_box(
     }
 
 
-def _evaluator(
+def _searcher(
     own: Path,
     options: Options,
     method: Method,
@@ -69,11 +72,11 @@ def _evaluator(
     halves: data.Dataset,
     seed: int,
     progress: bool,
-) -> tuple[Evaluator, float]:
-    """What scores the trials, and the seconds that it took to make."""
-    if method.evaluator == "training":
-        return FromScratch(space.decode, halves, options.brief), 0.0
+) -> tuple[Strategy, Evaluator, float]:
+    """What proposes the trials, what scores them, and the seconds that it took to make these."""
     assert method.strategy is not None
+    if method.evaluator == "training":
+        return method.strategy, FromScratch(space.decode, halves, options.brief), 0.0
     supernet = cell_supernet(
         search.create_space(space_name),
         space,
@@ -84,16 +87,13 @@ def _evaluator(
     folder = own / "shared"
     begun = (folder / "config.json").exists()
     shared = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
-    sampler = (
-        by_strategy(method.strategy, space, options.trials, seed)
-        if method.evaluator == "shared"
-        else uniform(space, seed)
-    )
+    learning = Learning(method.strategy, space, options.trials, seed)
+    learns = method.evaluator == "shared"
     weights = train_shared(
         supernet,
         halves,
         options.search,
-        sampler,
+        learning if learns else uniform(space, seed),
         jax.random.key(seed),
         folder=shared,
         progress=progress,
@@ -101,7 +101,9 @@ def _evaluator(
     evaluator = SharedWeights(
         supernet, jax.device_get(weights), halves.test, halves.mean, halves.std
     )
-    return evaluator, sum(row["seconds"] for row in shared.rows)
+    # A strategy that has learned draws the trials, as ENAS does.
+    strategy = Learned(method.strategy, learning.state) if learns else method.strategy
+    return strategy, evaluator, sum(row["seconds"] for row in shared.rows)
 
 
 def read_table(path: str) -> Tabular:

@@ -19,6 +19,7 @@ from jaxcv.models.network import check_images
 from jaxcv.training.evaluation import evaluator, stream_evaluator
 from jaxcv.training.loop import add_metrics
 from jaxcv.training.loss import accuracy, cross_entropy
+from jaxcv.training.optimizer import clipped_sgd
 from jaxcv.training.parallel import replicated, shard_batch
 from jaxcv.training.randomness import Keys, key_data
 from jaxcv.training.schedule import cosine_by_epoch, exponential_by_epoch, linear_by_epoch
@@ -190,10 +191,8 @@ def build(
         schedule = cosine_by_epoch(config.learning_rate, 0.0, config.epochs, steps_per_epoch)
     smooth_cross_entropy = functools.partial(cross_entropy, smoothing=config.label_smoothing)
     drop_path = linear_by_epoch(config.drop_path, config.epochs, steps_per_epoch)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum),
+    optimizer = clipped_sgd(
+        schedule, momentum=config.momentum, weight_decay=config.weight_decay, clip=config.clip
     )
 
     def init(key: jax.Array) -> TrainState:

@@ -2,6 +2,8 @@
 
 import csv
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +107,9 @@ def _point(name: str, space: DiscreteSpace) -> Point:
         ) from None
 
 
+_BROKEN = (csv.Error, zipfile.BadZipFile, zlib.error)
+
+
 def _columns(path: Path) -> dict[str, Sequence]:
     """The columns of a table by name."""
     try:
@@ -121,7 +126,7 @@ def _columns(path: Path) -> dict[str, Sequence]:
                     names = arrays[f"{name.partition('_')[0]}_cols"]
                     columns |= dict(zip(names.tolist(), values.T, strict=True))
         return columns
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, *_BROKEN) as error:
         raise ValueError(
             f"path={str(path)!r} cannot be read ({error}); allowed is a .csv or an .npz table"
         ) from None

@@ -6,7 +6,7 @@ from search.recurrent.corpus import load as load_corpus
 from search.recurrent.dropout import Dropout
 from search.recurrent.model import LanguageModel
 from search.recurrent.runner import best, create_run, load, run, train
-from search.recurrent.space import discretize, random_genotype, recurrent, recurrent_cell
+from search.recurrent.space import recurrent, recurrent_cell
 from search.recurrent.step import Config as SearchConfig
 from search.recurrent.training import Config as TrainConfig
 from search.recurrent.training import network
@@ -21,11 +21,9 @@ __all__ = [
     "TrainConfig",
     "best",
     "create_run",
-    "discretize",
     "load",
     "load_corpus",
     "network",
-    "random_genotype",
     "recurrent",
     "recurrent_cell",
     "run",

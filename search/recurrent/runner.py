@@ -14,12 +14,12 @@ from jaxcv.genotype import Genotype
 from jaxcv.training import checkpoint
 from jaxcv.training.loop import fit
 from jaxcv.training.run import Run, write_atomically
+from search.discretize import discretize
 from search.recurrent import step, training
 from search.recurrent.corpus import Corpus
 from search.recurrent.dropout import Dropout
 from search.recurrent.evaluation import one_pass
 from search.recurrent.model import LanguageModel
-from search.recurrent.space import discretize
 from search.recurrent.training import TrainState
 from search.space import Space
 

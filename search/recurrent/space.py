@@ -1,14 +1,10 @@
-"""The space of recurrent cells as a value, and from mixing weights to one of its cells."""
+"""The space of recurrent cells as a value."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
-import numpy as np
-
-from jaxcv.blocks.operations import ACTIVATIONS, check_operation
+from jaxcv.blocks.operations import ACTIVATIONS
 from jaxcv.functional._arguments import positive
-from jaxcv.genotype import RECURRENT, Cell, Genotype, Output
+from jaxcv.genotype import RECURRENT, Cell, Genotype
 from search.space import CellSpace, Space
 
 # The five of arXiv:1806.09055, in the order of its reference implementation.
@@ -38,16 +34,7 @@ class RecurrentCellSpace(CellSpace):
                 f"edges={self.edges!r} of which {self.keep} stay; allowed is one from each earlier "
                 "state to each node, node by node, of which 1 stays"
             )
-        if len(self.edges) != len(self.primitives):
-            raise ValueError(
-                f"primitives has {len(self.primitives)} entries; allowed is one for each of the "
-                f"{len(self.edges)} edges"
-            )
-        for names in self.primitives:
-            if not set(names) - {"none"}:
-                raise ValueError(f"primitives has {names}; allowed is at least one besides 'none'")
-            for name in names:
-                check_operation(name, {"none": None, **ACTIVATIONS})
+        self._check_primitives({"none": None, **ACTIVATIONS})
 
     @property
     def nodes(self) -> int:
@@ -81,46 +68,6 @@ def cell_of(space: Space) -> RecurrentCellSpace:
     if len(space.cells) != 1 or not isinstance(cell, RecurrentCellSpace):
         raise ValueError(f"space has cells of kind {', '.join(space.cells)}; allowed is recurrent")
     return cell
-
-
-def discretize(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
-    """The genotype of the largest mixing weights (arXiv:1806.09055, section 2.4).
-
-    On each edge the activation with the largest weight, "none" apart, stands for the edge; of the
-    edges into a node the one stays whose weight is largest; earlier ones win ties. The output is
-    the mean of all nodes.
-
-    Args:
-        space: that the weights belong to.
-        mix: mixing weights [edges, activations] under "recurrent".
-
-    Raises:
-        ValueError: for weights of another shape, or that are not finite.
-    """
-    cell = cell_of(space)
-    weights = np.asarray(mix[RECURRENT])
-    if weights.shape != cell.allowed.shape or not np.isfinite(weights).all():
-        raise ValueError(
-            f"mix[{RECURRENT!r}] has shape {weights.shape}; allowed is {cell.allowed.shape}, all "
-            "finite"
-        )
-    candidates = cell.allowed & (np.array(cell.vocabulary) != "none")
-    weights = np.where(candidates, weights.astype(float), -np.inf)
-    nodes, start = [], 0
-    for node in range(1, cell.nodes + 1):
-        own = weights[start : start + node]
-        source, column = np.unravel_index(int(np.argmax(own)), own.shape)
-        nodes.append(((cell.vocabulary[column], int(source)),))
-        start += node
-    return Genotype(
-        {RECURRENT: Cell(tuple(nodes), Output("mean", tuple(range(1, cell.nodes + 1))))}
-    )
-
-
-def random_genotype(space: Space, key: jax.Array) -> Genotype:
-    """A genotype drawn uniformly: the source of each node, and its activation, "none" apart."""
-    weights = jax.random.uniform(key, cell_of(space).allowed.shape)
-    return discretize(space, {RECURRENT: jax.device_get(weights)})
 
 
 def recurrent_cell(genotype: Genotype) -> Cell:

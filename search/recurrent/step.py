@@ -69,6 +69,8 @@ class Config:
         for name in ("learning_rate", "clip", "alpha_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        if self.gradient not in GRADIENTS:
+            raise ValueError(f"gradient={self.gradient!r}; allowed are {', '.join(GRADIENTS)}")
 
 
 class SearchState(NamedTuple):
@@ -133,7 +135,7 @@ def build(space: Space, config: Config, corpus: Corpus) -> Search:
         return LanguageModel(cell, config.units, vocabulary, rngs=rngs)
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    relax = softmax(space).relax
+    decode = softmax(space).decode
     alpha_optimizer = optax.chain(
         optax.add_decayed_weights(config.alpha_weight_decay),
         optax.adam(config.alpha_learning_rate),
@@ -155,11 +157,10 @@ def build(space: Space, config: Config, corpus: Corpus) -> Search:
         )
 
     def update(state: SearchState, train: Segment, valid: Segment) -> SearchState:
-        keys, step, weights, alphas = Keys(state.key), state.step, state.weights, state.alphas
+        step, weights, alphas = state.step, state.weights, state.alphas
 
         def found(weights: Any, alphas: Alphas, segment: Segment) -> Found:
-            mix = relax(alphas, keys("mix", step), step)[RECURRENT]
-            return read(nnx.merge(graph, weights), segment, mix)
+            return read(nnx.merge(graph, weights), segment, decode(alphas)[RECURRENT])
 
         def loss(weights: Any, alphas: Alphas, segment: Segment) -> tuple[jax.Array, jax.Array]:
             of = found(weights, alphas, segment)
@@ -224,6 +225,6 @@ def build(space: Space, config: Config, corpus: Corpus) -> Search:
 
     @jax.jit
     def mix(state: SearchState) -> Mix:
-        return relax(state.alphas, Keys(state.key)("mix", state.step), state.step)
+        return decode(state.alphas)
 
     return Search(init, jax.jit(update), advance, mix, texts, steps_per_epoch)

@@ -13,6 +13,11 @@ def no_penalty(alphas: Alphas) -> jax.Array:
     return jnp.zeros(())
 
 
+def without_samples(decode: Callable[[Alphas], Mix]) -> Callable[..., Mix]:
+    """``Relaxation.relax`` of one that draws nothing: what is discretized also mixes."""
+    return lambda alphas, key, progress: decode(alphas)
+
+
 class Relaxation(NamedTuple):
     """A relaxation made for a space.
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from search.relaxation.contract import Relaxation
+from search.relaxation.contract import Relaxation, without_samples
 from search.relaxation.softmax import softmax
 from search.space import Alphas, CellSpace, Mix, Space
 
@@ -31,10 +31,7 @@ def edge_softmax(space: Space) -> Relaxation:
             for kind, mix in primitives.decode(alphas).items()
         }
 
-    def relax(alphas: Alphas, key: jax.Array, progress: jax.Array) -> Mix:
-        return decode(alphas)
-
-    return Relaxation(init, relax, decode)
+    return Relaxation(init, without_samples(decode), decode)
 
 
 def _of_nodes(cell: CellSpace, beta: jax.Array) -> jax.Array:

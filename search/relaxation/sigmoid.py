@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from search.relaxation.contract import Relaxation
+from search.relaxation.contract import Relaxation, without_samples
 from search.space import Alphas, Mix, Space
 
 
@@ -24,9 +24,6 @@ def sigmoid(space: Space) -> Relaxation:
             for kind, cell in space.cells.items()
         }
 
-    def relax(alphas: Alphas, key: jax.Array, progress: jax.Array) -> Mix:
-        return decode(alphas)
-
     def penalty(alphas: Alphas) -> jax.Array:
         squares = [
             jnp.where(cell.allowed, (jax.nn.sigmoid(alphas[kind]) - 0.5) ** 2, 0).sum()
@@ -34,4 +31,4 @@ def sigmoid(space: Space) -> Relaxation:
         ]
         return -jnp.stack(squares).sum() / sum(cell.allowed.sum() for cell in space.cells.values())
 
-    return Relaxation(init, relax, decode, penalty)
+    return Relaxation(init, without_samples(decode), decode, penalty)

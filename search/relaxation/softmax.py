@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from search.relaxation.contract import Relaxation
+from search.relaxation.contract import Relaxation, without_samples
 from search.space import Alphas, Mix, Space
 
 
@@ -17,7 +17,4 @@ def softmax(space: Space) -> Relaxation:
             for kind, cell in space.cells.items()
         }
 
-    def relax(alphas: Alphas, key: jax.Array, progress: jax.Array) -> Mix:
-        return decode(alphas)
-
-    return Relaxation(space.init_alphas, relax, decode)
+    return Relaxation(space.init_alphas, without_samples(decode), decode)

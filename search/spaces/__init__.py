@@ -6,7 +6,7 @@ from collections.abc import Callable
 from search.discrete import DiscreteSpace
 from search.recurrent.space import recurrent
 from search.spaces.canonical import canonical_genotype, canonical_graph
-from search.spaces.cells import discrete_cells
+from search.spaces.cells import discrete_cells, random_genotype
 from search.spaces.continuous import SPACES, create_space
 from search.spaces.hierarchical import hierarchical
 from search.spaces.macro import macro
@@ -54,4 +54,5 @@ __all__ = [
     "macro",
     "nasbench201",
     "pair_cells",
+    "random_genotype",
 ]

@@ -3,7 +3,10 @@
 import functools
 import itertools
 
-from jaxcv.genotype import RECURRENT, Cell, Edge, Genotype, Output, first_node
+import jax
+import numpy as np
+
+from jaxcv.genotype import Cell, Edge, Genotype, of_all_nodes
 from search.discrete import DiscreteSpace, Point
 from search.space import CellSpace, Space
 from search.spaces.canonical import canonical_genotype
@@ -36,6 +39,13 @@ def discrete_cells(space: Space, name: str) -> DiscreteSpace:
     )
 
 
+def random_genotype(space: Space, key: jax.Array) -> Genotype:
+    """A genotype of a continuous space, all drawn with the same probability."""
+    points = discrete_cells(space, "random")
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return points.decode(points.sample(random))
+
+
 def _primitives(cell: CellSpace, edge: int) -> tuple[str, ...]:
     return tuple(name for name in cell.primitives[edge] if name != "none")
 
@@ -59,9 +69,7 @@ def _decode(space: Space, point: Point) -> Genotype:
             tuple((_primitives(cell, edge)[rank], cell.edges[edge][0]) for edge, rank in node)
             for node in _nodes(cell, taken)
         ]
-        first = first_node(kind)
-        rule = "mean" if kind == RECURRENT else "concat"
-        cells[kind] = Cell(tuple(nodes), Output(rule, tuple(range(first, first + len(nodes)))))
+        cells[kind] = Cell(tuple(nodes), of_all_nodes(kind, len(nodes)))
     return Genotype(cells)
 
 

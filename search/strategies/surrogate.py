@@ -71,6 +71,9 @@ class Surrogate:
             mutants=self.mutants,
             strangers=self.strangers,
         )
+        for name in ("decay", "noise"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
 
     def init(self, space: DiscreteSpace, seed: int) -> State:
         """Nothing is known."""

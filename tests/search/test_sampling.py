@@ -1,14 +1,15 @@
 """Samplers: what they draw, what a strategy is told, and what is asked again after a stop."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from search import sampling
 from search.space import darts
-from search.spaces import discrete_cells
-from search.strategies import Proposal
+from search.spaces import create_discrete, discrete_cells
+from search.strategies import ENAS, Proposal, RandomSearch, RegularizedEvolution
 
 SPACE = darts(nodes=1, primitives=("none", "skip_connect", "nor_conv_1x1"))
 POINTS = discrete_cells(SPACE, "tiny")
@@ -27,32 +28,55 @@ def test_points_are_drawn_anew_in_each_epoch():
 
 
 class Recorded:
-    """A strategy whose state is what it was told, and which asks for one option then another."""
+    """A strategy whose state has what it was told, and which asks for one option after another."""
+
+    class State(NamedTuple):
+        asked: int
+        told: tuple = ()
 
     def init(self, space, seed):
-        return (0, ())
+        return self.State(seed)
 
     def ask(self, state):
-        asked, told = state
-        return Proposal(point(asked % 2)), (asked + 1, told)
+        return Proposal(point(state.asked)), state._replace(asked=state.asked + 1)
 
     def tell(self, state, proposal, score):
-        asked, told = state
-        self.told = (*told, (proposal.point, score))
-        return asked, self.told
+        return state._replace(told=(*state.told, (proposal.point[1], score)))
 
 
-def test_a_strategy_learns_between_epochs_and_its_samples_are_not_told():
+def test_a_strategy_learns_between_epochs_from_others_than_it_has_drawn():
     strategy = Recorded()
-    sample = sampling.by_strategy(strategy, POINTS, trials=3)
+    sample = sampling.Learning(strategy, POINTS, trials=3)
 
     def scores(points):
         return np.array([points[0][1] / 2])
 
     assert sample(0, 2, scores) == [point(0), point(1)]
-    assert not hasattr(strategy, "told")
-    assert sample(1, 2, scores) == [point(1), point(0)]
-    assert strategy.told == ((point(0), 0.0), (point(1), 0.5), (point(0), 0.0))
+    assert sample.state.told == ()
+    assert sample(1, 2, scores) == [point(5), point(6)]
+    assert sample.state == (7, ((2, 1.0), (3, 1.5), (4, 2.0)))
+
+    learned = sampling.Learned(strategy, sample.state)
+    state = learned.init(POINTS, 9)
+    proposal, state = learned.ask(state)
+    assert proposal.point == point(7)
+    assert learned.tell(state, proposal, 0.5).told[2:] == ((4, 2.0), (7, 0.5))
+
+
+@pytest.mark.parametrize("strategy", [RandomSearch(), RegularizedEvolution(), ENAS()])
+def test_no_draw_comes_twice(strategy):
+    """As likely as not every point would be another one, were the numbers the same."""
+    space, told = create_discrete("nasbench201"), []
+
+    def scores(points):
+        told.extend(points)
+        return np.array([0.5])
+
+    sample, alike = sampling.Learning(strategy, space, trials=5), sampling.uniform(space)
+    drawn = [*sample(0, 20, scores), *sample(1, 20, scores)]
+    # Of 15,625 points; of such 45 two are the same in six cases of a hundred.
+    assert len(told) == 5 and len({*drawn, *told}) >= 44
+    assert not {*alike(0, 20, scores), *alike(1, 20, scores)} & {*drawn, *told}
 
 
 def asking(epoch, count, scores):

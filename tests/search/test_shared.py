@@ -3,6 +3,7 @@
 import functools
 import pickle
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -71,8 +72,13 @@ def test_the_mix_of_a_genotype_is_what_it_was_discretized_from(seed):
 
 def test_a_genotype_of_another_space():
     cell = Cell(((("max_pool_3x3", 0),),), Output("concat", (2,)))
-    with pytest.raises(ValueError, match="not in"):
+    message = "has max_pool_3x3 from state 0 to 2 of its normal cell; allowed there is none, skip"
+    with pytest.raises(ValueError, match=message):
         shared.mix_of(SPACE, Genotype({"normal": cell, "reduce": cell}))
+    with pytest.raises(
+        ValueError, match="genotype has cells of kind normal; allowed are normal, r"
+    ):
+        shared.mix_of(SPACE, Genotype({"normal": cell}))
 
 
 def test_a_step_trains_the_operations_of_its_point(train, supernet):
@@ -109,14 +115,19 @@ class Killed(BaseException):
 class Sensitive:
     """A strategy whose every point depends on all scores that it was told before."""
 
+    class State(NamedTuple):
+        asked: int
+        told: int
+
     def init(self, space, seed):
-        return seed, 0
+        return self.State(0, seed)
 
     def ask(self, state):
-        return Proposal(POINTS.sample(np.random.default_rng(state))), (state[0], state[1] + 1)
+        drawn = POINTS.sample(np.random.default_rng(state))
+        return Proposal(drawn), state._replace(asked=state.asked + 1)
 
     def tell(self, state, proposal, score):
-        return (31 * state[0] + round(1e6 * score)) % 2**32, state[1]
+        return state._replace(told=(31 * state.told + round(1e6 * score)) % 2**32)
 
 
 def test_a_training_killed_again_and_again_goes_on_as_if_it_never_was(
@@ -152,7 +163,7 @@ def test_a_training_killed_again_and_again_goes_on_as_if_it_never_was(
     def trained(folder):
         begun = (folder / "config.json").exists()
         opened = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
-        strategy, drawn = sampling.by_strategy(Sensitive(), POINTS, trials=2), []
+        strategy, drawn = sampling.Learning(Sensitive(), POINTS, trials=2), []
 
         def sample(*arguments):
             drawn.append(strategy(*arguments))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import search
 from jaxcv.analysis import count_parameters
 from jaxcv.genotype import RECURRENT, published, published_recurrent
 from search.recurrent import (
@@ -13,7 +14,6 @@ from search.recurrent import (
     LanguageModel,
     SearchCell,
     network,
-    random_genotype,
     recurrent,
 )
 from search.recurrent.model import Segment, read
@@ -24,7 +24,7 @@ V2 = published_recurrent["DARTS_V2"]
 
 def small(kind):
     if kind == "discrete":
-        genotype = random_genotype(recurrent(3), jax.random.key(0))
+        genotype = search.random_genotype(recurrent(3), jax.random.key(0))
         return network(genotype, UNITS, VOCABULARY, rngs=nnx.Rngs(0)), ()
     cell = SearchCell(recurrent(3).cells[RECURRENT], UNITS, rngs=nnx.Rngs(0))
     mix = jax.random.uniform(jax.random.key(1), (6, 5))

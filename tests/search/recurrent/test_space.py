@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from jaxcv.genotype import RECURRENT
-from search import darts
-from search.recurrent import discretize, random_genotype, recurrent
-from search.recurrent.space import PRIMITIVES, RecurrentCellSpace
+from search import darts, discretize, random_genotype
+from search.recurrent import recurrent
+from search.recurrent.space import PRIMITIVES, RecurrentCellSpace, cell_of
 
 
 def test_the_published_space():
@@ -80,4 +80,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="all finite"):
         discretize(recurrent(1), {RECURRENT: np.full((1, 5), np.nan)})
     with pytest.raises(ValueError, match="space has cells of kind normal, reduce"):
-        discretize(darts(), {})
+        cell_of(darts())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import search
 from jaxcv.genotype import RECURRENT, published_recurrent
 from jaxcv.training import checkpoint
 from jaxcv.training.run import Run
@@ -121,9 +122,7 @@ def test_a_search_learns_resumes_to_the_same_bits_and_discretizes(tmp_path):
     assert last["perplexity"] == pytest.approx(np.exp(last["loss"]))
     assert np.array(last["mix"][RECURRENT]).shape == (3, 5)
     assert np.abs(found.alphas[RECURRENT]).max() > 0.1
-    assert found.genotype == recurrent.discretize(
-        space, {RECURRENT: np.array(last["mix"][RECURRENT])}
-    )
+    assert found.genotype == search.discretize(space, {RECURRENT: np.array(last["mix"][RECURRENT])})
     assert (parts / "genotype.json").read_text() == found.genotype.to_json()
 
 
