@@ -87,8 +87,10 @@ class Config:
         for name in ("momentum", "alpha_beta1", "alpha_beta2", "skip_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1)")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"dtype={self.dtype!r}; allowed are float32 and bfloat16")
+        if self.dtype not in ("float32", "bfloat16", "float64"):
+            raise ValueError(
+                f"dtype={self.dtype!r}; allowed are float32, bfloat16 and, with JAX in x64, float64"
+            )
         if self.gradient not in GRADIENTS:
             raise ValueError(f"gradient={self.gradient!r}; allowed are {', '.join(GRADIENTS)}")
         if self.watch_every < 0:

@@ -23,7 +23,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxcv.analysis import MULTIPLY_ADDS
-from jaxcv.functional import native
+from jaxcv.functional import _primitives, native
 from jaxcv.functional._geometry import Geometry
 from search.mixed_definition import Static, by_definition
 
@@ -60,8 +60,12 @@ def mixed_edges(
     arguments = [x, mix, *shared, *(kernel.astype(x.dtype) for kernel in flat_kernels)]
     if not static.branches:
         return by_definition(static, arguments)[0]
-    outputs = _forward.bind(*(a[None] for a in arguments), static=static)
-    return [y[0] for y in outputs[: static.edges]]
+
+    def forward(*arguments: jax.Array) -> list[jax.Array]:
+        outputs = _forward.bind(*(a[None] for a in arguments), static=static)
+        return [y[0] for y in outputs[: static.edges]]
+
+    return _primitives.call(forward, *arguments)
 
 
 # The primitives. Every array has a leading axis of searches; arguments are x, mix, shared, kernels.
@@ -146,7 +150,7 @@ def _scratch(saved: Sequence[Any], static: Static) -> list[Any]:
 
 
 def _like(x: Any) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray(x.shape, x.dtype)
+    return _primitives.result(x, x.shape)
 
 
 def _forward_shapes(*arguments: Any, static: Static) -> list[jax.core.ShapedArray]:
@@ -155,9 +159,9 @@ def _forward_shapes(*arguments: Any, static: Static) -> list[jax.core.ShapedArra
     result = (x.shape[0], x.shape[1], height, width, x.shape[-1])
     kept = (x.shape[0], static.edges, *result[1:])
     return [
-        *(jax.core.ShapedArray(result, x.dtype) for _ in range(static.edges)),
-        *(jax.core.ShapedArray(kept, x.dtype) for _ in range(static.stages)),
-        jax.core.ShapedArray(_moments_shape(x, static), jnp.float32),
+        *(_primitives.result(x, result) for _ in range(static.edges)),
+        *(_primitives.result(x, kept) for _ in range(static.stages)),
+        _primitives.result(x, _moments_shape(x, static), jnp.float32),
     ]
 
 
@@ -225,7 +229,7 @@ def _on_cpu(name: str, definition: Any, shapes: Any) -> Any:
             return definition(*arguments, static=static, **flags)
         results = [
             jax.ShapeDtypeStruct(shape.shape, shape.dtype)
-            for shape in shapes(*arguments, static=static, **flags)
+            for shape in shapes(*map(jax.typeof, arguments), static=static, **flags)
         ]
         numbers = _numbers(arguments, static)
         return list(jax.ffi.ffi_call(name, results)(*arguments, numbers=numbers, **flags))
@@ -257,11 +261,8 @@ def _jitted(function: Any) -> Any:
 
 
 def _primitive(name: str, definition: Any, shapes: Any) -> Primitive:
-    primitive = Primitive(name)
-    primitive.multiple_results = True
-
-    compiled, once = _jitted(primitive.bind), _jitted(definition)
-    primitive.def_impl(compiled)
+    primitive = _primitives.create(name, multiple_results=True)
+    once = _jitted(definition)
     primitive.def_abstract_eval(shapes)
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(once, multiple_results=True))

@@ -22,10 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxcv.functional import _shifted, native
+from jaxcv.functional import _primitives, _shifted, native
 from jaxcv.functional._arguments import ExplicitPadding
 from jaxcv.functional._geometry import Geometry
 
@@ -42,12 +41,14 @@ _SHIFTED_TAPS = 49
 
 def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[N, H, W, C] and [F, F, C / groups, K] to [N, H', W', K]."""
-    return convolution.bind(x, kernel, to="result", geometry=geometry)
+    bind = functools.partial(convolution.bind, to="result", geometry=geometry)
+    return _primitives.call(bind, x, kernel)
 
 
 def convolve_transposed(y: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[N, H', W', K] and [F, F, C / groups, K] to [N, H, W, C]."""
-    return convolution.bind(y, kernel, to="images", geometry=geometry)
+    bind = functools.partial(convolution.bind, to="images", geometry=geometry)
+    return _primitives.call(bind, y, kernel)
 
 
 def _shape(a: Any, b: Any, to: Member, g: Geometry) -> tuple[int, ...]:
@@ -250,22 +251,12 @@ def _by_dense(a: jax.Array, b: jax.Array, *, to: Member, geometry: Geometry) -> 
     return jnp.stack([form(*edge, to, geometry) for edge in zip(a, b, strict=True)])
 
 
-convolution = Primitive("jaxcv_convolution")
-
-
-@convolution.def_impl
-def _run(a: jax.Array, b: jax.Array, **static: Any) -> jax.Array:
-    return _compiled(tuple(static.items()))(a, b)
-
-
-@functools.cache
-def _compiled(static: tuple[tuple[str, Any], ...]) -> Any:
-    return jax.jit(functools.partial(convolution.bind, **dict(static)))
+convolution = _primitives.create("jaxcv_convolution")
 
 
 @convolution.def_abstract_eval
 def _abstract(a: Any, b: Any, *, to: Member, geometry: Geometry) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray(a.shape[:-4] + _shape(a, b, to, geometry), a.dtype)
+    return _primitives.result(a, a.shape[:-4] + _shape(a, b, to, geometry))
 
 
 # One operand is unknown in each transpose. What it was is the member that its cotangent is for.
@@ -304,6 +295,11 @@ def _batch(
     size = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
     if static["to"] == "result" and axes[0] is None and axes[1] is not None and args[0].ndim == 4:
         return _batch_kernels(args[0], jnp.moveaxis(args[1], axes[1], 0), static["geometry"]), 0
+    if axes[0] is not None and axes[1] is None and static["to"] != "kernel" and args[1].ndim == 4:
+        # The same kernel on all images.
+        more = jnp.moveaxis(args[0], axes[0], 0)
+        c = convolution.bind(more.reshape(-1, *more.shape[2:]), args[1], **static)
+        return c.reshape(*more.shape[:2], *c.shape[1:]), 0
     a, b = (
         jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
         for a, axis in zip(args, axes, strict=True)

@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxcv.functional import native
+from jaxcv.functional import _primitives, native
 from jaxcv.functional._geometry import Geometry
 
 Member = Literal["sum", "spread", "max", "pick", "place"]
@@ -25,7 +24,8 @@ Member = Literal["sum", "spread", "max", "pick", "place"]
 
 def pool(x: jax.Array, member: Literal["sum", "max"], geometry: Geometry) -> jax.Array:
     """[N, H, W, C] to [N, H', W', C]; a window's sum or its largest value."""
-    return _pool.bind(x, member=member, geometry=geometry)
+    bind = functools.partial(_pool.bind, member=member, geometry=geometry)
+    return _primitives.call(bind, x)
 
 
 def _defined(*arguments: jax.Array, member: Member, geometry: Geometry) -> jax.Array:
@@ -57,30 +57,20 @@ def _on_cpu(*arguments: jax.Array, member: Member, geometry: Geometry) -> jax.Ar
         native.HERE / "pooling.cc", "jaxcv_pool"
     ):
         return _defined(*arguments, member=member, geometry=geometry)
-    shape = _abstract(*arguments, member=member, geometry=geometry)
+    shape = _abstract(*map(jax.typeof, arguments), member=member, geometry=geometry)
     call = jax.ffi.ffi_call("jaxcv_pool", jax.ShapeDtypeStruct(shape.shape, shape.dtype))
     number = np.int64(get_args(Member).index(member))
     return call(*arguments, member=number, window=geometry.numbers)
 
 
-_pool = Primitive("jaxcv_pool")
-
-
-@_pool.def_impl
-def _run(*arguments: jax.Array, **static: Any) -> jax.Array:
-    return _compiled(tuple(static.items()))(*arguments)
-
-
-@functools.cache
-def _compiled(static: tuple[tuple[str, Any], ...]) -> Any:
-    return jax.jit(functools.partial(_pool.bind, **dict(static)))
+_pool = _primitives.create("jaxcv_pool")
 
 
 @_pool.def_abstract_eval
 def _abstract(*arguments: Any, member: Member, geometry: Geometry) -> jax.core.ShapedArray:
     x = arguments[0]
     size = geometry.image if member in ("spread", "place") else geometry.result
-    return jax.core.ShapedArray((x.shape[0], *size, x.shape[-1]), x.dtype)
+    return _primitives.result(x, (x.shape[0], *size, x.shape[-1]))
 
 
 _TRANSPOSE: dict[Member, Member] = {

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from jaxcv.functional import _primitives
 
 # With more pixels to one, a matrix product was measured faster on the CPU than reading them one by
 # one, and is compiled faster.
@@ -32,7 +33,8 @@ class Resampling(NamedTuple):
 
 def interpolate(x: jax.Array, resampling: Resampling) -> jax.Array:
     """[N, H, W, C] to [N, H', W', C]."""
-    return _resample.bind(x, back=False, resampling=resampling)
+    bind = functools.partial(_resample.bind, back=False, resampling=resampling)
+    return _primitives.call(bind, x)
 
 
 def _matrix(length: int, size: int, align_corners: bool) -> np.ndarray:
@@ -83,23 +85,13 @@ def _defined(
 
 
 _on_cpu = functools.partial(_defined, along=_reads)
-_resample = Primitive("jaxcv_resample")
-
-
-@_resample.def_impl
-def _run(x: jax.Array, **static: Any) -> jax.Array:
-    return _compiled(tuple(static.items()))(x)
-
-
-@functools.cache
-def _compiled(static: tuple[tuple[str, Any], ...]) -> Any:
-    return jax.jit(functools.partial(_resample.bind, **dict(static)))
+_resample = _primitives.create("jaxcv_resample")
 
 
 @_resample.def_abstract_eval
 def _abstract(x: Any, *, back: bool, resampling: Resampling) -> jax.core.ShapedArray:
     size = resampling.image if back else resampling.result
-    return jax.core.ShapedArray((x.shape[0], *size, x.shape[-1]), x.dtype)
+    return _primitives.result(x, (x.shape[0], *size, x.shape[-1]))
 
 
 def _transpose(ct: jax.Array, _: Any, *, back: bool, resampling: Resampling) -> list[jax.Array]:

@@ -118,7 +118,7 @@ def _columns(path: Path) -> dict[str, Sequence]:
                 rows = list(csv.DictReader(file))
             return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
         columns: dict[str, Sequence] = {}
-        with np.load(path) as arrays:
+        with path.open("rb") as binary, np.load(binary) as arrays:
             for name, values in arrays.items():
                 if values.ndim == 1 and not name.endswith("_cols"):
                     columns[name] = values

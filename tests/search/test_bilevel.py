@@ -368,6 +368,12 @@ def test_the_logged_loss_is_that_of_the_weights_ahead():
         ({"gradient": "third_order"}, "gradient='third_order'; allowed are first_order, second_"),
         ({"gradient_steps": 0}, "gradient_steps=0; allowed is a positive int"),
         ({"damping": -1.0}, "damping=-1.0; allowed is 0 or more"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0; allowed is 0 or more"),
+        ({"momentum": 1.0}, r"momentum=1.0; allowed is a number in \[0, 1\)"),
+        ({"alpha_beta1": -0.1}, r"alpha_beta1=-0.1; allowed is a number in \[0, 1\)"),
+        ({"dtype": "float16"}, "dtype='float16'; allowed are float32, bfloat16 and"),
+        ({"alpha_warmup": 50}, "alpha_warmup=50 with epochs=50; allowed are fewer"),
+        ({"threshold": 7.0}, r"threshold=7.0; allowed is a number in \[0, 1\]"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):

@@ -1,5 +1,6 @@
 """Discrete spaces: what holds in all of them, published architectures as points, a user's own."""
 
+import collections
 import itertools
 import math
 import pickle
@@ -175,6 +176,16 @@ def test_discrete_cells_are_what_discretization_leads_to(name):
     assert len(set(texts)) == len(texts) == discrete.size == 3 * 2**4
     for seed in range(3):
         assert search.random_genotype(small, jax.random.key(seed)).to_json() in texts
+
+
+def test_genotypes_are_drawn_uniformly_where_edges_have_not_the_same_primitives():
+    many = ("none", "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3")
+    cell = search.CellSpace(((0, 2), (1, 2)), (("skip_connect",), many), keep=1)
+    space = search.Space({"normal": cell})
+    drawn = [search.random_genotype(space, jax.random.key(seed)) for seed in range(200)]
+    counts = collections.Counter(genotype.cells["normal"].nodes for genotype in drawn)
+    # 200 draws of four: four standard deviations around 50.
+    assert len(counts) == 4 and all(25 < count < 75 for count in counts.values())
 
 
 def test_primitives_that_an_edge_has_not_are_not_allowed():

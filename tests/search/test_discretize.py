@@ -118,6 +118,34 @@ def test_within_limits_the_heaviest_of_all_is_found(share):
         assert total[0] == pytest.approx(best, rel=1e-12)
 
 
+def test_limits_hold_to_the_last_operation():
+    """Where costs are large the solver's own tolerance is more than one."""
+    random, space = np.random.default_rng(0), search.darts()
+
+    def draw(most):
+        return {
+            k: random.integers(most, size=cell.allowed.shape) for k, cell in space.cells.items()
+        }
+
+    def cost(genotype):
+        total = 0
+        for kind, cell in space.cells.items():
+            for node, edges in enumerate(genotype.cells[kind].nodes, 2):
+                for name, source in edges:
+                    at = cell.edges.index((source, node)), cell.vocabulary.index(name)
+                    total += costs[kind][at]
+        return total
+
+    mix = {kind: weights / 1000 for kind, weights in draw(1000).items()}
+    for _ in range(5):
+        costs = draw(8 * 10**7)
+        most = cost(discretize(space, mix)) - 1
+        for _ in range(3):
+            found = cost(discretize(space, mix, limits=[Limit("cost", costs, most)]))
+            assert found <= most
+            most = found - 1
+
+
 def test_limits_that_nothing_meets_are_refused():
     space = search.darts(1)
     mix = {kind: np.ones((2, 8)) for kind in space.cells}

@@ -1,6 +1,7 @@
 """Searches in stages: what narrows, what counts on, what is limited, what is resumed."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import search
 from jaxcv.training.run import Run
 from search import progressive
+from search.discretize import Limit
 from search.progressive import Stages, run_stages, shrink
 from search.space import CellSpace, Space
 
@@ -103,6 +105,39 @@ def test_impossible_stages_are_refused(settings, message):
         Stages(**settings)
 
 
-def test_a_search_in_stages_needs_one():
+def test_primitives_that_are_gone_come_back_only_if_they_must(monkeypatch):
+    """One that is gone would cost nothing, and leave room for three heavy ones."""
+    names = ("skip_connect", "sep_conv_3x3", "avg_pool_3x3")
+    space, narrow = search.darts(1, names), search.darts(1, names[1:])
+    mix = {"normal": [[0.0, 1.0], [0.0, 1.0]], "reduce": [[0.0, 1.0], [0.5, 0.5]]}
+    alphas = {kind: 20 * np.array(weights) for kind, weights in mix.items()}
+    found = search.Result(None, alphas, [{"epoch": 1, "step": 1, "mix": mix}], {})
+    monkeypatch.setattr(progressive, "run", lambda *_, **settings: found)
+    monkeypatch.setattr(progressive, "shrink", lambda *_: narrow)
+    cheap, dear = [0, 1, 2], [0, 3, 3]
+    costs = {"normal": np.array([cheap, cheap]), "reduce": np.array([cheap, dear])}
+
+    def chosen(most):
+        stages = Stages(layers=(1,), primitives=(2,), skip_dropout=(0.0,))
+        limits = [Limit("cost", costs, most)]
+        arguments = (space, *images(), CONFIG, jax.random.key(0), stages)
+        genotype = run_stages(*arguments, limits=limits, progress=False).genotype
+        return [name for kind in costs for name, _ in genotype.cells[kind].nodes[0]]
+
+    _, separable, average = names
+    assert chosen(9) == [average, average, average, separable]
+    assert chosen(6) == [separable] * 4
+    assert chosen(5).count("skip_connect") == 1
+
+
+def test_what_cannot_be_is_refused_before_anything_is_searched(monkeypatch):
+    monkeypatch.setattr(progressive, "run", None)
+    arguments = (SPACE, *images())
     with pytest.raises(ValueError, match="allowed is at least one stage"):
-        run_stages(SPACE, *images(), CONFIG, jax.random.key(0), Stages())
+        run_stages(*arguments, CONFIG, jax.random.key(0), Stages())
+    for changes in ({"early_stop": True, "watch_every": 1}, {"selection": "perturbation"}):
+        with pytest.raises(ValueError, match="allowed in stages is"):
+            run_stages(*arguments, replace(CONFIG, **changes), jax.random.key(0), STAGES)
+    skips = search.darts(1, ("none", "skip_connect"))
+    with pytest.raises(ValueError, match="skip connections of 0 at most; allowed are those"):
+        run_stages(skips, *images(), CONFIG, jax.random.key(0), STAGES)

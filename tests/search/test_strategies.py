@@ -22,6 +22,7 @@ from search.strategies import (
     successive_halving,
 )
 from search.strategies.halving import Rung
+from search.strategies.surrogate import Surrogate
 
 STRATEGIES = (
     RandomSearch(),
@@ -232,6 +233,8 @@ def test_a_sampler_is_told_the_scores_of_first_rungs():
         lambda: HierarchicalEvolution(initial=0),
         lambda: HierarchicalEvolution(tournament=0.0),
         lambda: HierarchicalEvolution(tournament=math.nan),
+        lambda: Surrogate(decay=0.0),
+        lambda: Surrogate(noise=-1.0),
         lambda: Halving(()),
         lambda: Halving(((),)),
         lambda: Halving(((Rung(1, 1), Rung(2, 3)),)),

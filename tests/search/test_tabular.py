@@ -62,9 +62,13 @@ def test_other_files_are_refused(tmp_path):
     for name in ("missing.csv", "missing.npz"):
         with pytest.raises(ValueError, match="cannot be read"):
             tabular(tmp_path / name, SPACE)
-    (tmp_path / "text.npz").write_text(CSV)
-    with pytest.raises(ValueError, match="cannot be read"):
-        tabular(tmp_path / "text.npz", SPACE)
+    np.savez(path.with_suffix(".npz"), arch=np.zeros(9))
+    np.save(path.with_suffix(".npy"), np.zeros(9))
+    whole, single = (path.with_suffix(suffix).read_bytes() for suffix in (".npz", ".npy"))
+    for content in (CSV.encode(), b"", whole[:-30], whole[:100] + b"0" + whole[101:], single):
+        (tmp_path / "broken.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read"):
+            tabular(tmp_path / "broken.npz", SPACE)
 
 
 def test_nas_bench_201(table):

@@ -295,7 +295,9 @@ class TestTfds:
             load(name, str(tmp_path))
 
     @pytest.mark.parametrize("name", ["", "**", "/no/such/folder", "../x", "huggingface:mnist"])
-    def test_no_name_at_all(self, tmp_path, name):
+    def test_no_name_at_all(self, tmp_path, monkeypatch, name):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
         write_tfds(tmp_path / "tiny/1.0.0", self.images, self.labels)
         with pytest.raises(ValueError, match=f"name={re.escape(repr(name))} is not there; allowed"):
             load(name, str(tmp_path))

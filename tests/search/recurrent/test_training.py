@@ -165,6 +165,8 @@ def test_wrong_settings_are_refused(tmp_path):
         recurrent.run(recurrent.recurrent(), corpus(), recurrent.SearchConfig(batch_size=60))
     with pytest.raises(ValueError, match="bptt=0; allowed is a positive int"):
         recurrent.SearchConfig(bptt=0)
+    with pytest.raises(ValueError, match="gradient='unrolled'; allowed are first_order, second_"):
+        recurrent.SearchConfig(gradient="unrolled")
     with pytest.raises(ValueError, match=r"clip=0; allowed is a positive number"):
         recurrent.TrainConfig(clip=0)
     with pytest.raises(ValueError, match=r"patience=-1; allowed is at least 0"):
