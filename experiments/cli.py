@@ -8,13 +8,14 @@ import re
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
+import experiments
 from jaxcv.genotype import Genotype
 from jaxcv.training.run import Run
 
@@ -31,6 +32,7 @@ def main(command: Callable[[Sequence[str]], None]) -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "jaxcv"))
     try:
+        experiments.loaded()
         command(sys.argv[1:])
     except (ValueError, OSError) as error:
         _end(2, f"error: {error}")
@@ -43,6 +45,44 @@ def main(command: Callable[[Sequence[str]], None]) -> None:
 def _end(status: int, text: str) -> None:
     print(" ".join(text.split()), file=sys.stderr)
     sys.exit(status)
+
+
+def start(
+    arguments: Sequence[str],
+    name: str,
+    presets: Mapping[str, Options],
+    description: str | None,
+    kind: str = "",
+) -> tuple[Options, Run | None]:
+    """The options of a command, from the command line; or those of the run that ``--resume`` goes
+    on with, and that run.
+
+    Args:
+        arguments: of the command line.
+        name: of the command.
+        presets: options by name.
+        description: of the command.
+        kind: of its runs, if that is not its name.
+
+    Raises:
+        ValueError: for whatever is not allowed.
+    """
+    folder = resumed(arguments)
+    if folder is None:
+        return parse(arguments, presets, description or "", f"python -m experiments.{name}"), None
+    run = Run.open(folder, kind or name)
+    return options_of(run, type(next(iter(presets.values())))), run
+
+
+@contextlib.contextmanager
+def resumable(name: str, run: Run) -> Iterator[None]:
+    """Where Ctrl-C leaves a run of a command that ``--resume`` goes on with, and is told so."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"{stop or 'Stopped'}. Go on with: python -m experiments.{name} --resume {run.path}"
+        ) from None
 
 
 def parse(
@@ -76,20 +116,69 @@ def typed(
     """Options from the command line by tyro, whose framed messages become errors of one line.
 
     Raises:
-        ValueError: for an unknown flag, or a value that is not allowed.
+        ValueError: for an unknown flag, or a value that is not allowed; of "seed" too.
     """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            options = tyro.cli(
                 kind, args=list(arguments), prog=program, description=description, **more
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = (line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()[1:])
-        text = " ".join(line for line in lines if line and "full helptext" not in line)
-        raise ValueError(re.sub(r"^Error parsing [\w.-]+: ", "", text)) from None
+        raise ValueError(_plain(said.getvalue(), kind.__name__)) from None
+    seed = getattr(options, "seed", 0)
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed={seed!r}; allowed are 0 to {2**31 - 1}")
+    return options
+
+
+# How tyro calls the types of values.
+_ALLOWED = {
+    "INT": "an int",
+    "FLOAT": "a number",
+    "{None}|INT": "an int or None",
+    "{None}|FLOAT": "a number or None",
+    "[INT [INT ...]]": "ints",
+    "[FLOAT [FLOAT ...]]": "numbers",
+}
+
+
+def _plain(framed: str, root: str) -> str:
+    """What tyro says, without its frame, of box-drawing characters or blanks and dashes, and in
+    the words of the other errors.
+
+    Args:
+        framed: as tyro writes it.
+        root: the name of the options' class.
+    """
+    lines = (line.strip(" │") for line in framed.splitlines()[1:])
+    text = " ".join(line for line in lines if line.strip("╭╮╰╯─-") and "full helptext" not in line)
+    found = re.match(r"Error parsing (\S+): (.*)", text)
+    if found is None:
+        return text
+    name, reason = found.groups()
+    if not name.startswith("-"):
+        return reason if name == root else under(name, reason)
+    flag = re.escape(name)
+    value = re.match(
+        rf".*?(?:: |from )(\[.*?\]|'.*?').* Argument helptext: {flag} (\[.*?\]\]|\S+)", reason
+    )
+    name = name.lstrip("-").replace("-", "_")
+    if value is None:
+        return f"{name}: {reason}"
+    return f"{name}={value[1].strip('[]')}; allowed is {_ALLOWED.get(value[2], value[2])}"
+
+
+def under(name: str, reason: str) -> str:
+    """What is wrong with options that stand under a name."""
+    return f"{name}.{reason}" if re.match(r"\w+=", reason) else f"{name}: {reason}"
+
+
+def given(arguments: Sequence[str], flag: str) -> bool:
+    """Whether a flag is among the arguments, in any spelling that tyro knows."""
+    return any(each.partition("=")[0].replace("_", "-") == flag for each in arguments)
 
 
 def take(arguments: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
@@ -168,14 +257,18 @@ def joined(arguments: Sequence[str]) -> list[str]:
     coordinator, rest = take(arguments, "--coordinator")
     count, rest = take(rest, "--processes")
     number, rest = take(rest, "--process-id")
-    texts = [text for text in (count, number) if text is not None]
+    texts = {"--processes": count, "--process-id": number}
+    texts = {flag: text for flag, text in texts.items() if text is not None}
     if coordinator is None or coordinator == "auto":
         if texts:
-            raise ValueError("--processes or --process-id; allowed beside --coordinator HOST:PORT")
+            raise ValueError(
+                f"{' and '.join(texts)} without an address; allowed is beside --coordinator "
+                "HOST:PORT"
+            )
         if coordinator is not None:
             jax.distributed.initialize()
-    elif len(texts) == 2 and all(text.isdecimal() for text in texts):
-        jax.distributed.initialize(coordinator, int(texts[0]), int(texts[1]))
+    elif len(texts) == 2 and all(text.isdecimal() for text in texts.values()):
+        jax.distributed.initialize(coordinator, *map(int, texts.values()))
     else:
         raise ValueError(
             f"--processes={count!r} and --process-id={number!r}; allowed are two whole numbers "
@@ -195,7 +288,7 @@ def read_genotype(
         parse: what is written in the file, such as ``Genotype.parse``.
 
     Raises:
-        ValueError: for a name that is neither, or whatever cannot be parsed.
+        ValueError: for a name that is neither, or a file that cannot be parsed.
     """
     if name in known:
         return known[name]
@@ -205,4 +298,7 @@ def read_genotype(
         raise ValueError(
             f"genotype={name!r} cannot be read; allowed is a file, or one of {', '.join(known)}"
         ) from None
-    return parse(text)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"genotype={name!r}: {error}") from None

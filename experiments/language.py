@@ -3,7 +3,6 @@ it is; or train one of a published cell."""
 
 import functools
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,24 +67,20 @@ PRESETS = {
 
 
 def command(arguments: Sequence[str]) -> None:
-    started = time.monotonic()
-    folder = cli.resumed(arguments)
-    if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.language")
-        files = {}
-        if options.genotype is not None:
-            known = cli.read_genotype(options.genotype, published_recurrent, Genotype.parse)
-            recurrent.recurrent_cell(known)  # refused here if it is for images
-            files["genotype.json"] = known.to_json()
-        corpus = recurrent.load_corpus(options.data)
+    options, run = cli.start(arguments, "language", PRESETS, __doc__, "language_search")
+    if not options.then_train and options.random_cells and cli.given(arguments, "--random-cells"):
+        raise ValueError(f"random_cells={options.random_cells!r} beside no training; allowed is 0")
+    files = {}
+    if run is None and options.genotype is not None:
+        known = cli.read_genotype(options.genotype, published_recurrent, Genotype.parse)
+        recurrent.recurrent_cell(known)  # refused here if it is for images
+        files["genotype.json"] = known.to_json()
+    corpus = recurrent.load_corpus(options.data)
+    if run is None:
         run = Run.create(options.folder, "language_search", {"options": asdict(options)}, files)
-    else:
-        run = Run.open(folder, "language_search")
-        options = cli.options_of(run, Options)
-        corpus = recurrent.load_corpus(options.data)
     space = recurrent.recurrent(options.nodes)
     key = jax.random.key(options.seed)
-    try:
+    with cli.resumable("language", run):
         if options.genotype is None:
             found = recurrent.run(space, corpus, options.search, key, folder=run)
             name, genotype = "discovered", found.genotype
@@ -107,13 +102,11 @@ def command(arguments: Sequence[str]) -> None:
                 results.append(_train(run, each, cell, corpus, options))
                 report(results=results, finished=len(results) == len(candidates))
             _summarize(results)
-            record = {"seconds": time.monotonic() - started, "results": results}
+            # Of a run that was stopped too.
+            seconds = sum(row["seconds"] for row in [*run.rows, *results])
+            record = {"seconds": seconds, "results": results}
             text = json.dumps(record | {"environment": environment()}, indent=1)
             write_atomically(run.path / "result.json", text + "\n")
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"{stop or 'Stopped'}. Go on with: python -m experiments.language --resume {run.path}"
-        ) from None
     print(f"report: {run.path / 'report.html'}")
 
 
@@ -123,16 +116,16 @@ def _train(
     """Trains in a folder of its own, from its last checkpoint if there is one, and writes its
     report. The perplexities are those of the epoch that was best on the validation text."""
     folder = run.path / name.replace(" ", "_")
-    if (folder / "config.json").exists():
-        inner = Run.open(folder, "language")
-    else:
-        inner = recurrent.create_run(folder, genotype, corpus, options.train)
     trained = recurrent.train(
         genotype,
         corpus,
         options.train,
         jax.random.key(options.seed),
-        folder=inner,
+        folder=Run.within(
+            folder,
+            "language",
+            lambda: recurrent.create_run(folder, genotype, corpus, options.train),
+        ),
         description=name,
     )
     best = recurrent.best(trained.history)

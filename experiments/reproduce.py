@@ -86,21 +86,17 @@ PRESETS = {
 
 
 def command(arguments: Sequence[str]) -> None:
-    folder = cli.resumed(arguments)
-    if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.reproduce")
-        run = Run.create(options.folder, "reproduce", {"options": asdict(options)})
-    else:
-        run = Run.open(folder, "reproduce")
-        options = cli.options_of(run, Options)
+    options, run = cli.start(arguments, "reproduce", PRESETS, __doc__)
     dataset = data.load(options.data, options.data_dir)
+    if run is None:
+        key = jax.random.key(options.seed)
+        some = search.random_genotype(search.create_space(options.space), key)
+        train.check(some, data.halved(dataset, key), brief=options.brief)
+        train.check(some, dataset, train=options.train)
+        run = Run.create(options.folder, "reproduce", {"options": asdict(options)})
     run.begin()
-    try:
+    with cli.resumable("reproduce", run):
         summaries = reproduce(run.path, options, dataset)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"{stop or 'Stopped'}. Go on with: python -m experiments.reproduce --resume {run.path}"
-        ) from None
     for summary in summaries:
         print(
             f"{summary['name']}: test accuracy {summary['test_accuracy']:.2%} on average, standard "
@@ -166,9 +162,7 @@ def reproduce(folder: Path, options: Options, dataset: data.Dataset) -> list[dic
 def _search(
     folder: Path, space: search.Space, options: Options, dataset: data.Dataset
 ) -> list[search.Result]:
-    begun = (folder / "config.json").exists()
-    run = Run.open(folder, "search") if begun else Run.create(folder, "search", {})
-    seeds = jnp.arange(options.seed, options.seed + options.searches)
+    seeds = jnp.uint32(options.seed) + jnp.arange(options.searches, dtype=jnp.uint32)
     return search.run_many(
         space,
         *dataset.train,
@@ -176,7 +170,7 @@ def _search(
         jax.vmap(jax.random.key)(seeds),
         augmentation=dataset.augmentation,
         statistics=(dataset.mean, dataset.std),
-        folder=run,
+        folder=Run.within(folder, "search"),
     )
 
 

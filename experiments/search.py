@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -86,18 +85,17 @@ PRESETS = {
 
 
 def command(arguments: Sequence[str]) -> None:
-    started = time.monotonic()
-    folder = cli.resumed(arguments)
-    if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", "python -m experiments.search")
-        run = Run.create(options.folder, "search", {"options": asdict(options)})
-    else:
-        run = Run.open(folder, "search")
-        options = cli.options_of(run, Options)
+    options, run = cli.start(arguments, "search", PRESETS, __doc__)
+    if not options.then_train and options.random_cells and cli.given(arguments, "--random-cells"):
+        raise ValueError(f"random_cells={options.random_cells!r} beside no training; allowed is 0")
     dataset = data.load(options.data, options.data_dir)
     space = search.create_space(options.space)
     key = jax.random.key(options.seed)
-    try:
+    if run is None:
+        if options.then_train:
+            train.check(search.random_genotype(space, key), dataset, train=options.train)
+        run = Run.create(options.folder, "search", {"options": asdict(options)})
+    with cli.resumable("search", run):
         found = _search(run, space, dataset, options)
         print(found.genotype)
         if options.search.watch_every:
@@ -118,13 +116,11 @@ def command(arguments: Sequence[str]) -> None:
                 results.append(_train(run, name, genotype, dataset, options))
                 report(results=results, finished=len(results) == len(candidates))
             _summarize(results)
-            record = {"seconds": time.monotonic() - started, "results": results}
+            # Of a run that was stopped too.
+            seconds = sum(row["seconds"] for row in [*found.history, *results])
+            record = {"seconds": seconds, "results": results}
             text = json.dumps(record | {"environment": environment()}, indent=1)
             write_atomically(run.path / "result.json", text + "\n")
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"{stop or 'Stopped'}. Go on with: python -m experiments.search --resume {run.path}"
-        ) from None
     print(f"report: {run.path / 'report.html'}")
 
 
@@ -138,8 +134,8 @@ def _search(
         "limits": search.network_limits(
             space,
             *_network(dataset, options),
-            parameters=options.max_parameters,
-            multiply_adds=options.max_multiply_adds,
+            max_parameters=options.max_parameters,
+            max_multiply_adds=options.max_multiply_adds,
         ),
         "folder": run,
     }
@@ -149,7 +145,7 @@ def _search(
     if options.seeds == 1:
         return search.run(*arguments, key, **settings)
     seeds = range(options.seed, options.seed + options.seeds)
-    keys = jax.vmap(jax.random.key)(jnp.array(seeds))
+    keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
     results = search.run_many(*arguments, keys, **settings)
     best = search.best(results)
     print(f"{'seed':>6} {'validation accuracy':>20}")

@@ -3,7 +3,6 @@ test images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,33 +51,51 @@ PRESETS = {
 
 def command(arguments: Sequence[str]) -> None:
     arguments = cli.joined(arguments)
-    folder = cli.resumed(arguments)
-    if folder is None:
-        options = cli.parse(
-            arguments, PRESETS, f"{__doc__} {cli.JOINING}", "python -m experiments.train"
-        )
+    options, run = cli.start(arguments, "train", PRESETS, f"{__doc__} {cli.JOINING}")
+    if run is None:
         # Cells have the outputs of their own papers where the network is that of the paper.
-        own = SKELETONS[options.train.skeleton].form != "darts"
-        known = published_nasnet if own else published
+        skeleton = options.train.skeleton
+        known, others = published, published_nasnet
+        if SKELETONS[skeleton].form != "darts":
+            known, others = others, known
+        if options.genotype in others.keys() - known.keys():
+            raise ValueError(
+                f"train.skeleton={skeleton!r} with genotype={options.genotype!r}; allowed is a "
+                f"file, or one of {', '.join(known)}"
+            )
         architecture = cli.read_genotype(options.genotype, known, parse)
     else:
-        run = Run.open(folder, "train")
-        options = cli.options_of(run, Options)
         architecture = train.read_architecture(run)
     read = data.stream if options.train.image_size else data.load
     dataset = read(options.data, options.data_dir)
-    if folder is None:
+    if run is None:
+        check(architecture, dataset, train=options.train)
         run = create_run(options, architecture, dataset)
-    try:
+    with cli.resumable("train", run):
         row = train_in(run, options, architecture, dataset)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"{stop or 'Stopped'}. Go on with: python -m experiments.train --resume {run.path}"
-        ) from None
     if jax.process_index() > 0:
         return
     print(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
     print(f"report: {run.path / 'report.html'}")
+
+
+def check(
+    architecture: Architecture,
+    dataset: data.Dataset | data.Stream,
+    **configs: classification.Config,
+) -> None:
+    """Refuses, before there is anything to lose, trainings that could not begin.
+
+    Args:
+        architecture: any one of those that may be trained.
+        dataset: to train on.
+        configs: of the trainings, by the name that their flags begin with.
+    """
+    for name, config in configs.items():
+        try:
+            train.check(architecture, dataset, config)
+        except ValueError as error:
+            raise ValueError(cli.under(name, str(error))) from None
 
 
 def create_run(
@@ -100,10 +117,7 @@ def trained(
 ) -> dict[str, Any]:
     """A training that is part of a larger run: begun, or gone on with, in the folder of its
     options. Returns the row of ``train_in`` under "name"."""
-    if (Path(options.folder) / "config.json").exists():
-        run = Run.open(options.folder, "train")
-    else:
-        run = create_run(options, architecture, dataset)
+    run = Run.within(options.folder, "train", lambda: create_run(options, architecture, dataset))
     return {"name": name, **train_in(run, options, architecture, dataset, name, progress=progress)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from flax import nnx
 from matplotlib.figure import Figure
 from scipy import stats
@@ -38,7 +39,7 @@ PUBLISHED = {"synflow": 0.74, "naswot": 0.77, "parameters": 0.75}
 class Options:
     """Which cells to score, and on what."""
 
-    table: str = ""
+    table: str
     """File .npz or .csv with the trainings of the benchmark, as search.evaluators.tabular reads."""
     columns: str = "cifar10"
     """Of which data set the table's accuracies are taken: cifar10, cifar100 or imagenet16, or what
@@ -65,30 +66,23 @@ class Options:
         positive(**{name: getattr(self, name) for name in sizes})
 
 
+PRESETS = {"cifar10": Options(table=tyro.MISSING)}
+
+
 def command(arguments: Sequence[str]) -> None:
-    folder = cli.resumed(arguments)
-    if folder is None:
-        options = cli.parse(
-            arguments, {"cifar10": Options()}, __doc__ or "", "python -m experiments.zero_cost"
-        )
-        run = Run.create(options.folder, "zero_cost", {"options": asdict(options)})
-    else:
-        run = Run.open(folder, "zero_cost")
-        options = cli.options_of(run, Options)
+    options, run = cli.start(arguments, "zero_cost", PRESETS, __doc__)
     points, accuracies = read_table(options)
     evaluator = _evaluator(options)
+    if run is None:
+        run = Run.create(options.folder, "zero_cost", {"options": asdict(options)})
     run.begin()
     cells = np.random.default_rng(options.seed).permutation(len(points))[: options.cells]
     bar = tqdm(cells, desc="zero-cost proxies", unit="cell", dynamic_ncols=True)
-    try:
+    with cli.resumable("zero_cost", run):
         for number, cell in enumerate(bar, 1):
             if number > len(run.rows):
                 row = _score(evaluator, points[cell], options)
                 run.log({"step": number, **row, "test_accuracy": float(accuracies[cell])})
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Stopped. Go on with: python -m experiments.zero_cost --resume {run.path}"
-        ) from None
     found = correlations(run.rows)
     result = {
         "correlations": found,

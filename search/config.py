@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import check_dtype, positive
 from search.bilevel import GRADIENTS
 from search.relaxation import RELAXATIONS
 
@@ -87,10 +87,7 @@ class Config:
         for name in ("momentum", "alpha_beta1", "alpha_beta2", "skip_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1)")
-        if self.dtype not in ("float32", "bfloat16", "float64"):
-            raise ValueError(
-                f"dtype={self.dtype!r}; allowed are float32, bfloat16 and, with JAX in x64, float64"
-            )
+        check_dtype(self.dtype)
         if self.gradient not in GRADIENTS:
             raise ValueError(f"gradient={self.gradient!r}; allowed are {', '.join(GRADIENTS)}")
         if self.watch_every < 0:

@@ -64,22 +64,22 @@ def network_limits(
     num_classes: int,
     image_shape: tuple[int, int, int],
     *,
-    parameters: int | None = None,
-    multiply_adds: int | None = None,
+    max_parameters: int | None = None,
+    max_multiply_adds: int | None = None,
 ) -> tuple[Limit, ...]:
     """Limits for ``discretize`` that bound the whole network of a genotype.
 
     Args:
         space: that the genotypes belong to.
         skeleton, channels, layers, num_classes, image_shape: as for ``network_counts``.
-        parameters: at most, if limited.
-        multiply_adds: at most, for one image, if limited.
+        max_parameters: if limited.
+        max_multiply_adds: for one image, if limited.
 
     Raises:
         ValueError: for limits that no network of the space respects, and a skeleton with cells of
             another form.
     """
-    pairs = zip(_COUNTS, (parameters, multiply_adds), strict=True)
+    pairs = zip(_COUNTS, (max_parameters, max_multiply_adds), strict=True)
     asked = {name: most for name, most in pairs if most is not None}
     if not asked:
         return ()
@@ -101,7 +101,7 @@ def network_limits(
     try:
         discretize(space, nothing, limits=limits)
     except ValueError:
-        text = ", ".join(f"{name}={most!r}" for name, most in asked.items())
+        text = " and ".join(f"max_{name}={most!r}" for name, most in asked.items())
         raise ValueError(
             f"{text} for {channels} channels and {layers} layers; allowed are limits that a "
             "network of the space can meet"

@@ -112,7 +112,7 @@ def run_stages(
             labels,
             own,
             jax.random.fold_in(key, number),
-            folder=None if folder is None else _open(folder, number),
+            folder=folder and Run.within(folder.path / f"stage_{number}", "search"),
             on_epoch=report,
             **settings,
         )
@@ -190,10 +190,3 @@ def _skips(space: Space) -> dict[str, np.ndarray]:
         )
         for kind, cell in space.cells.items()
     }
-
-
-def _open(folder: Run, number: int) -> Run:
-    path = folder.path / f"stage_{number}"
-    if (path / "config.json").exists():
-        return Run.open(path, "search")
-    return Run.create(path, "search", {})

@@ -48,21 +48,15 @@ def command(arguments: Sequence[str]) -> None:
         options = cli.options_of(run, Options)
     done = {row["model"] for row in run.rows}
     names = list_models(options.only)
-    try:
-        with tqdm(
-            names, initial=len(done), unit="model", dynamic_ncols=True, file=sys.stderr
-        ) as bar:
-            for name in names:
-                if name in done:
-                    continue
-                bar.set_description(name)
-                run.log(measure(name, options.batches, options.trials) | {"on": environment()})
-                write(run)
-                bar.update()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Stopped. Go on with: python -m experiments.compare --resume {run.path}"
-        ) from None
+    bar = tqdm(names, initial=len(done), unit="model", dynamic_ncols=True, file=sys.stderr)
+    with cli.resumable("compare", run), bar:
+        for name in names:
+            if name in done:
+                continue
+            bar.set_description(name)
+            run.log(measure(name, options.batches, options.trials) | {"on": environment()})
+            write(run)
+            bar.update()
     write(run)
     print(f"page: {run.path / 'compare.html'}")
 

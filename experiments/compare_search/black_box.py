@@ -84,9 +84,7 @@ def _searcher(
         len(halves.classes),
         inputs=halves.train.images.shape[-1],
     )
-    folder = own / "shared"
-    begun = (folder / "config.json").exists()
-    shared = Run.open(folder, "shared") if begun else Run.create(folder, "shared", {})
+    shared = Run.within(own / "shared", "shared")
     learning = Learning(method.strategy, space, options.trials, seed)
     learns = method.evaluator == "shared"
     weights = train_shared(

@@ -9,18 +9,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import jax
+import numpy as np
 from tqdm import tqdm
 
-from experiments import cli
+import search
+from experiments import cli, train
 from experiments.compare_search.black_box import on_table, read_table
 from experiments.compare_search.cheap import tabular_correlations
-from experiments.compare_search.jobs import jobs_of, results
+from experiments.compare_search.jobs import is_done, jobs_of, load, results
 from experiments.compare_search.methods import METHODS
 from experiments.compare_search.options import Options
 from experiments.compare_search.report import write, write_tabular
 from experiments.environment import environment
 from experiments.presets import CLASSIFICATION, SEARCH
+from jaxcv import data
 from jaxcv.training.run import Run, write_atomically
+from search.evaluators import Tabular
 
 PRESETS = {
     "digits": Options(
@@ -50,28 +55,37 @@ PRESETS = {
 
 
 def command(arguments: Sequence[str]) -> None:
-    folder = cli.resumed(arguments)
-    program = "python -m experiments.compare_search"
-    if folder is None:
-        options = cli.parse(arguments, PRESETS, __doc__ or "", program)
+    options, run = cli.start(arguments, "compare_search", PRESETS, __doc__)
+    table = read_table(options.table) if options.table else None
+    # Once all jobs are done none is needed.
+    missing = run is None or any(not is_done(run.path, job) for job in jobs_of(options))
+    dataset = load(options) if table is None and missing else None
+    if run is None:
+        if dataset is not None:
+            check(options, dataset)
         run = Run.create(options.folder, "compare_search", {"options": asdict(options)})
-    else:
-        run = Run.open(folder, "compare_search")
-        options = cli.options_of(run, Options)
-    try:
-        text = compare_on_table(run, options) if options.table else compare(run, options)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"{stop or 'Stopped'}. Go on with: {program} --resume {run.path}"
-        ) from None
+    with cli.resumable("compare_search", run):
+        if table is not None:
+            text = compare_on_table(run, options, table)
+        else:
+            text = compare(run, options, dataset)
     print(text, end="")
     print(f"report: {run.path / 'report.html'}")
 
 
-def compare_on_table(run: Run, options: Options) -> str:
+def check(options: Options, dataset: data.Dataset) -> None:
+    """Refuses trainings that could not begin, which else would come out after the first search."""
+    space = search.create_discrete(options.space)
+    some = space.decode(space.sample(np.random.default_rng(0)))
+    if any(METHODS[name].trains_trials for name in options.chosen):
+        halves = data.halved(dataset, jax.random.key(options.seed))
+        train.check(some, halves, brief=options.brief)
+    train.check(some, dataset, train=options.train)
+
+
+def compare_on_table(run: Run, options: Options, table: Tabular) -> str:
     """Searches on a tabular benchmark; the table of results."""
     found: dict[str, dict[str, Any]] = {}
-    table = read_table(options.table)
     ranks = tabular_correlations(table)
     run.begin()
     for name in options.chosen:
@@ -86,13 +100,13 @@ def compare_on_table(run: Run, options: Options) -> str:
     return text
 
 
-def compare(run: Run, options: Options) -> str:
+def compare(run: Run, options: Options, dataset: data.Dataset | None) -> str:
     """Searches on images and trains what they find; the table of results."""
     rows: list[dict[str, Any]] = []
     bar = tqdm(total=len(jobs_of(options)), unit="job", dynamic_ncols=True, file=sys.stderr)
     try:
         with bar:
-            for found in results(run, options):
+            for found in results(run, options, dataset):
                 rows += found
                 row = rows[-1]
                 bar.set_description(f"{row['method']} {row['seed']}: {row['test_error']:.2%}")

@@ -28,6 +28,8 @@ from jaxcv.training.run import Run, write_atomically
 Job = tuple[str, int]
 """A method, and a seed."""
 
+_RESULT = "result.json"
+
 
 def jobs_of(options: Options) -> list[Job]:
     """All jobs, seed by seed, so that every method is seen early."""
@@ -35,25 +37,24 @@ def jobs_of(options: Options) -> list[Job]:
     return [(name, seed) for seed in seeds for name in options.chosen]
 
 
-def results(run: Run, options: Options) -> Iterator[list[dict[str, Any]]]:
-    """The rows of jobs: first those of all that had ended before, if any, then each as it ends. The
-    run begins once the images are there.
+def is_done(folder: Path, job: Job) -> bool:
+    """Whether a job has ended before."""
+    return (folder_of(folder, job) / _RESULT).exists()
+
+
+def results(
+    run: Run, options: Options, dataset: data.Dataset | None
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of jobs: first those of all that had ended before, if any, then each as it ends.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; jobs keep what they have come to.
     """
-    folder, missing, ended = run.path, [], []
-    for job in jobs_of(options):
-        path = folder_of(folder, job) / "result.json"
-        if path.exists():
-            ended.append(json.loads(path.read_text()))
-        else:
-            missing.append(job)
+    folder, jobs = run.path, jobs_of(options)
+    missing = [job for job in jobs if not is_done(folder, job)]
+    ended = [job for job in jobs if job not in missing]
     if ended:
-        yield ended
-    if not missing:
-        return
-    dataset = _load(options)
+        yield [json.loads((folder_of(folder, job) / _RESULT).read_text()) for job in ended]
     run.begin()
     if options.jobs == 1:
         for job in missing:
@@ -89,7 +90,7 @@ def do(
     progress: bool = True,
 ) -> dict[str, Any]:
     """Searches, or goes on with it, trains what was found, and writes the row of the job."""
-    dataset = dataset or _load(options)
+    dataset = dataset or load(options)
     name, seed = job
     own = folder_of(folder, job)
     own.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ def do(
         **found,
         "environment": environment(),
     }
-    write_atomically(own / "result.json", json.dumps(row, indent=1) + "\n")
+    write_atomically(own / _RESULT, json.dumps(row, indent=1) + "\n")
     return row
 
 
@@ -133,11 +134,14 @@ def _proxies(
     return json.loads(path.read_text())
 
 
-def _load(options: Options) -> data.Dataset:
+def load(options: Options) -> data.Dataset:
+    """The data set, with as many training images as are asked for."""
     dataset = data.load(options.data, options.data_dir)
     if not options.images:
         return dataset
     images, labels = dataset.train
+    if options.images > len(labels):
+        raise ValueError(f"images={options.images!r}; allowed are 1 to {len(labels)}, or 0 for all")
     return replace(dataset, train=Split(images[: options.images], labels[: options.images]))
 
 
@@ -162,13 +166,11 @@ def _search(
     space = search.create_space(name)
     if method.kind == "random":
         return search.random_genotype(space, key), {"search_seconds": 0.0}
-    begun = (own / "search" / "config.json").exists()
-    run = Run.open(own / "search", "search") if begun else Run.create(own / "search", "search", {})
     arguments = (space, *dataset.train, method.change(options.search), key)
     settings: dict[str, Any] = {
         "augmentation": dataset.augmentation,
         "statistics": (dataset.mean, dataset.std),
-        "folder": run,
+        "folder": Run.within(own / "search", "search"),
         "progress": progress,
     }
     stages = method.stages(options.search)

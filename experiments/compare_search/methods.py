@@ -66,6 +66,11 @@ class Method:
         return "" if self.space == "darts" else f"the space {self.space}"
 
     @property
+    def trains_trials(self) -> bool:
+        """Whether it trains every network that it tries."""
+        return self.strategy is not None and self.evaluator == "training"
+
+    @property
     def scored_by(self) -> str:
         """What scores the trials of its strategy, in words."""
         return "brief training" if self.evaluator == "training" else "shared weights"

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 import search
 from experiments.compare_search.methods import METHODS
 from jaxcv.functional._arguments import positive
-from jaxcv.models.architecture import check_auxiliary
 from jaxcv.training import classification
 from search import Config
 
@@ -68,18 +65,8 @@ class Options:
                 raise ValueError(
                     f"methods has {name!r}{why}; allowed are {', '.join(self.possible)}"
                 )
-        self._check_heads()
-
-    def _check_heads(self) -> None:
-        """Raises a ValueError if trainings are to have auxiliary heads, but the networks of the
-        space cannot. Otherwise that would come out after the first search."""
-        if self.table:
-            return
-        space = search.create_discrete(self.space)
-        some = space.decode(space.sample(np.random.default_rng(0)))
-        for name in ("brief", "train"):
-            weight = getattr(self, name).auxiliary_weight
-            check_auxiliary(some, **{f"{name}.auxiliary_weight": weight})
+            if self.methods.count(name) > 1:
+                raise ValueError(f"methods has {name!r} twice; allowed is each once")
 
     @property
     def possible(self) -> tuple[str, ...]:

@@ -77,6 +77,11 @@ def stream(name: str, data_dir: str | None = None) -> Stream:
     Raises:
         ValueError: for a name that is neither, with what to run to get it.
     """
+    if name == "digits" or name.endswith(".npz"):
+        raise ValueError(
+            f"name={name!r} is held in memory, with images of one size; allowed with crops of an "
+            "image size are an image folder, and a TFDS data set such as imagenet2012"
+        )
     if name and Path(name).is_dir():
         classes, *folders = folder_layout(Path(name))
         train, test = (_Folder(*image_files(folder, classes)) for folder in folders)

@@ -22,6 +22,14 @@ def positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size!r}; allowed is a positive int")
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises a ValueError for the name of a type that no network computes in."""
+    if dtype not in ("float32", "bfloat16", "float64"):
+        raise ValueError(
+            f"dtype={dtype!r}; allowed are float32, bfloat16 and, with JAX in x64, float64"
+        )
+
+
 def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
     """An int or a pair as (height, width)."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)

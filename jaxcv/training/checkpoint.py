@@ -5,6 +5,7 @@ is whole. It holds a digest of its arrays, so that damage is noticed, and the on
 """
 
 import hashlib
+import math
 import shutil
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -53,7 +54,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
 
 
-def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
+def restore_latest(folder: Path, like: Any, before: float = math.inf) -> tuple[int, Any] | None:
     """The newest checkpoint that is undamaged, and its step; None if there is none.
 
     A damaged one is reported as a warning. Of several processes all call it, as orbax numbers its
@@ -62,9 +63,10 @@ def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
     Args:
         folder: the checkpoints' folder of a run.
         like: a state, or its shapes, that gives the structure.
+        before: the step that it must be from before.
     """
     leaves, structure = jax.tree.flatten_with_path(like)
-    for step in reversed(steps(folder)):
+    for step in reversed([step for step in steps(folder) if step < before]):
         try:
             arrays = _load(folder / str(step), like)
         except Exception as error:  # whatever a damaged file makes orbax raise

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 
 from jaxcv.data import Augmentation, Split, augment, epoch_order
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import check_dtype, positive
 from jaxcv.models import SKELETONS, CellNetwork, Network
 from jaxcv.models.architecture import Architecture, check_auxiliary, create_network
 from jaxcv.models.network import check_images
@@ -80,13 +80,17 @@ class Config:
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a positive number")
+        for name in ("weight_decay", "auxiliary_weight", "cutout", "image_size"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed is at least 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum!r}; allowed is a number in [0, 1)")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path={self.drop_path!r}; allowed is a probability in [0, 1)")
         for name in ("label_smoothing", "learning_rate_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed is a number in [0, 1]")
-        if self.image_size < 0:
-            raise ValueError(f"image_size={self.image_size!r}; allowed is at least 0")
+        check_dtype(self.dtype)
 
 
 Batch = tuple[jax.Array, jax.Array]

@@ -83,7 +83,11 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     folder = None if run is None else run.path / "checkpoints"
-    found = None if folder is None else checkpoint.restore_latest(folder, jax.eval_shape(init))
+    found = None
+    if run is not None and folder is not None:
+        # An epoch whose row of metrics is lost is run again.
+        before = (run.rows[-1]["step"] if run.rows else 0) + steps_per_epoch
+        found = checkpoint.restore_latest(folder, jax.eval_shape(init), before)
     state = of_first_process(init() if found is None else found[1])
     step, total = int(state.step), epochs * steps_per_epoch
     if run is not None and folder is not None:

@@ -6,7 +6,8 @@
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ class Run:
         """The run in a folder.
 
         Raises:
-            ValueError: for a folder without a run, or one of another kind.
+            ValueError: for a folder without a run, one of another kind, or damaged metrics; but
+                a last line that is torn is left out, with a warning.
         """
         path = Path(path)
         try:
@@ -120,9 +122,17 @@ class Run:
             ) from None
         if found != kind:
             raise ValueError(f"folder={str(path)!r} holds a {found} run; allowed is a {kind} run")
-        metrics = path / "metrics.jsonl"
-        lines = metrics.read_text().splitlines() if metrics.exists() else []
-        return cls(path, config, [json.loads(line) for line in lines])
+        return cls(path, config, _read_rows(path / "metrics.jsonl"))
+
+    @classmethod
+    def within(
+        cls, path: Path | str, kind: str, create: Callable[[], "Run"] | None = None
+    ) -> "Run":
+        """A run that is part of a larger one: opened if it has begun, else made anew, by ``create``
+        if that is given."""
+        if (Path(path) / "config.json").exists():
+            return cls.open(path, kind)
+        return cls.create(path, kind, {}) if create is None else create()
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a row to the metrics."""
@@ -141,3 +151,19 @@ class Run:
             return
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_atomically(self.path / "metrics.jsonl", text)
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{str(path)!r} is damaged in line {number} ({error}); allowed is a row of "
+                    "JSON a line"
+                ) from None
+            warnings.warn(f"the last line of {str(path)!r} is torn, and left out", stacklevel=3)
+    return rows

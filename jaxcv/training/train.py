@@ -63,8 +63,9 @@ def run(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: for images too small for the network, an auxiliary head that it cannot have, a
-            batch larger than the training set, or a data set of the other kind.
+        ValueError: for images too small for the network or for what is cut out of them, an
+            auxiliary head that it cannot have, a batch larger than the training set, or a data set
+            of the other kind.
         FloatingPointError: for a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
@@ -157,6 +158,15 @@ def _streamed(
             batches.close()
 
 
+def check(architecture: Architecture, dataset: Dataset | Stream, config: Config) -> None:
+    """Refuses what ``run`` would refuse, in a moment: nothing is compiled.
+
+    Raises:
+        ValueError: as ``run``.
+    """
+    _build(architecture, config, _described(dataset, config), data_mesh(config.batch_size))
+
+
 def create_run(
     path: Path | str,
     architecture: Architecture,
@@ -221,6 +231,9 @@ def _described(dataset: Dataset | Stream, config: Config) -> dict[str, Any]:
     if isinstance(dataset, Stream) != (config.image_size > 0):
         allowed = "more than 0 for a Stream" if isinstance(dataset, Stream) else "0 for a Dataset"
         raise ValueError(f"image_size={config.image_size!r}; allowed is {allowed}")
+    side = min(shape[:2])
+    if config.cutout > side:
+        raise ValueError(f"cutout={config.cutout!r}; allowed are 0 to {side}, the side of an image")
     return {
         "name": dataset.name,
         "count": count,

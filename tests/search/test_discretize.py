@@ -151,10 +151,10 @@ def test_limits_that_nothing_meets_are_refused():
     mix = {kind: np.ones((2, 8)) for kind in space.cells}
     with pytest.raises(ValueError, match="limits of cost of 1 at most"):
         discretize(space, mix, limits=[Limit("cost", mix, 1)])
-    with pytest.raises(ValueError, match="parameters=100 for 4 channels and 3 layers"):
-        search.network_limits(space, *NETWORK, parameters=100)
+    with pytest.raises(ValueError, match="max_parameters=100 for 4 channels and 3 layers"):
+        search.network_limits(space, *NETWORK, max_parameters=100)
     with pytest.raises(ValueError, match="skeleton='nasnet'; allowed with limits are"):
-        search.network_limits(space, NASNET, *NETWORK[1:], parameters=100)
+        search.network_limits(space, NASNET, *NETWORK[1:], max_parameters=100)
 
 
 @pytest.mark.parametrize("skeleton", [CIFAR, IMAGENET])
@@ -172,9 +172,9 @@ def test_limits_bound_the_counts_of_the_whole_network(skeleton):
     assert search.discretize(space, mix) == genotype
     counts = search.network_counts(genotype, *network)
     for name, count in counts.items():
-        limits = search.network_limits(space, *network, **{name: count})
+        limits = search.network_limits(space, *network, **{f"max_{name}": count})
         assert search.discretize(space, mix, limits=limits) == genotype
-        limits = search.network_limits(space, *network, **{name: count - 1})
+        limits = search.network_limits(space, *network, **{f"max_{name}": count - 1})
         smaller = search.discretize(space, mix, limits=limits)
         assert search.network_counts(smaller, *network)[name] < count
 
