@@ -154,7 +154,8 @@ def _plain(framed: str, root: str) -> str:
         root: the name of the options' class.
     """
     lines = (line.strip(" │") for line in framed.splitlines()[1:])
-    text = " ".join(line for line in lines if line.strip("╭╮╰╯─-") and "full helptext" not in line)
+    text = " ".join(line for line in lines if line.strip("╭╮╰╯─-"))
+    text = text.partition(" For full helptext")[0]
     found = re.match(r"Error parsing (\S+): (.*)", text)
     if found is None:
         return text
@@ -257,18 +258,15 @@ def joined(arguments: Sequence[str]) -> list[str]:
     coordinator, rest = take(arguments, "--coordinator")
     count, rest = take(rest, "--processes")
     number, rest = take(rest, "--process-id")
-    texts = {"--processes": count, "--process-id": number}
-    texts = {flag: text for flag, text in texts.items() if text is not None}
+    texts = [text for text in (count, number) if text is not None]
     if coordinator is None or coordinator == "auto":
         if texts:
-            raise ValueError(
-                f"{' and '.join(texts)} without an address; allowed is beside --coordinator "
-                "HOST:PORT"
-            )
+            flag = "--process-id" if count is None else "--processes"
+            raise ValueError(f"{flag} {texts[0]} alone; allowed is beside --coordinator HOST:PORT")
         if coordinator is not None:
             jax.distributed.initialize()
-    elif len(texts) == 2 and all(text.isdecimal() for text in texts.values()):
-        jax.distributed.initialize(coordinator, *map(int, texts.values()))
+    elif len(texts) == 2 and all(text.isdecimal() for text in texts):
+        jax.distributed.initialize(coordinator, int(texts[0]), int(texts[1]))
     else:
         raise ValueError(
             f"--processes={count!r} and --process-id={number!r}; allowed are two whole numbers "

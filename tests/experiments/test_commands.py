@@ -1,6 +1,7 @@
 """The commands as a person meets them: whole runs, wrong input, interrupts, resuming."""
 
 import importlib
+import io
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cli
+from experiments import cli, search
 from jaxcv.genotype import published
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,12 @@ def test_search_trains_what_it_finds_resumes_and_is_evaluated(tmp_path):
 
     output, _ = run("experiments.evaluate", folder / "discovered", cwd=tmp_path)
     assert f"test accuracy {rows[0][1]}%" in output
-    recorded = json.loads((folder / "result.json").read_text())["results"][0]
+    result = json.loads((folder / "result.json").read_text())
+    metrics = [folder / "metrics.jsonl", *folder.glob("*/metrics.jsonl")]
+    lines = [line for path in metrics for line in path.read_text().splitlines()]
+    # Of what was done before the interrupt, too.
+    assert result["seconds"] == pytest.approx(sum(json.loads(line)["seconds"] for line in lines))
+    recorded = result["results"][0]
     assert f"{recorded['test_accuracy']:.2%}" == f"{rows[0][1]}%"
 
     _, errors = run("experiments.search", *TINY_SEARCH, cwd=tmp_path, status=2)
@@ -126,18 +132,52 @@ def files(tmp_path):
     [
         (["search", "--preset", "cifar"], "preset='cifar'; allowed are digits, cifar10"),
         (["search", "--data", "digit"], "did you mean digits"),
-        (["search", "--search.channels", "0"], "channels=0; allowed is a positive int"),
-        (["search", "--seeds", "0"], "seeds=0; allowed is a positive int"),
-        (["search", "--search.epochs", "-1"], "epochs=-1; allowed is a positive int"),
+        (["search", "--search.channels", "0"], "error: search.channels=0; allowed is a positive"),
+        (["search", "--train.channels", "0"], "error: train.channels=0; allowed is a positive int"),
+        (["search", "--seeds", "0"], "error: seeds=0; allowed is a positive int"),
+        (["search", "--search.epochs", "-1"], "search.epochs=-1; allowed is a positive int"),
+        (["search", "--seed", "-1"], "seed=-1; allowed are 0 to 2147483647"),
+        (["search", "--seed", "2147483648"], "seed=2147483648; allowed are 0 to 2147483647"),
+        (["search", "--random-cells", "2", "--no-then-train"], "random_cells=2 beside no training"),
+        (["search", "--train.image-size", "32"], "error: train.image_size=32; allowed is 0 for a"),
+        (["search", "--train.skeleton", "imagenet"], "error: train: x has height and width (8, 8)"),
+        (["search", "--train.auxiliary-weight", "1"], "train: x has height and width (8, 8)"),
+        (["search", "--train.batch-size", "5000"], "train.batch_size=5000; allowed are 1 to 1437"),
+        (["search", "--train.cutout", "99"], "train.cutout=99; allowed are 0 to 8"),
+        (
+            ["reproduce", "--preset", "digits", "--brief.batch-size", "719"],
+            "brief.batch_size=719; allowed are 1 to 718",
+        ),
+        (
+            ["reproduce", "--preset", "digits", "--train.batch-size", "1438"],
+            "train.batch_size=1438; allowed are 1 to 1437",
+        ),
+        (["reproduce", "--data", "nowhere.npz"], "name='nowhere.npz' cannot be read"),
+        (
+            ["compare_search", "--brief.batch-size", "719"],
+            "brief.batch_size=719; allowed are 1 to 718",
+        ),
+        (
+            ["compare_search", "--images", "64", "--methods", "gdas", "--train.batch-size", "65"],
+            "train.batch_size=65; allowed are 1 to 64",
+        ),
+        (["compare_search", "--images", "1438"], "images=1438; allowed are 1 to 1437, or 0 for"),
+        (["compare_search", "--methods", "gdas", "gdas"], "methods has 'gdas' twice; allowed is"),
+        (["compare_search", "--data", "nowhere.npz"], "name='nowhere.npz' cannot be read"),
+        (["compare_search", "--preset", "nasbench201"], "path='nb201.npz' cannot be read"),
+        (["zero_cost"], "Missing from python -m experiments.zero_cost: --table"),
         (["search", "--search.relaxation", "hard"], "relaxation='hard'; allowed are softmax,"),
         (["search", "--search.partial", "3"], "partial=3; allowed are divisors of channels=8"),
         (["search", "--space", "s5"], "space='s5'; allowed are darts, darts_without_none, s1"),
-        (["search", "--max-parameters", "9"], "parameters=9 for 16 channels and 3 layers"),
+        (
+            ["search", "--max-parameters", "9"],
+            "error: max_parameters=9 for 16 channels and 3 layers",
+        ),
         (["search", "--preset", "pdarts", "--seeds", "2"], "seeds=2; allowed is 1 for a search in"),
         (["search", "--stages.layers", "5"], "primitives=() and skip_dropout=(); allowed are as"),
         (["search", "--search.batch-size", "900"], "batch_size=900; allowed are 1 to 718"),
         (
-            ["search", "--data", "small.npz", "--search.batch-size", "2"],
+            ["search", "--data", "small.npz", "--search.batch-size", "2", "--no-then-train"],
             "allowed is at least 4 by 4",
         ),
         (["search", "--data", "rank.npz"], "train_images has shape (8, 6)"),
@@ -145,18 +185,23 @@ def files(tmp_path):
         (["search", "--folder", "file/run"], "folder='file/run' cannot be written"),
         (["search", "--resume", "no_run"], "folder='no_run' is no run folder"),
         (["search", "--resume", "no_run", "--seed", "1"], "--seed 1 beside --resume"),
-        (["train", "--genotype", "malformed.json"], "genotype is not JSON"),
-        (["train", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
+        (["train", "--genotype", "malformed.json"], "'malformed.json': genotype is not JSON"),
+        (
+            ["train", "--genotype", "unknown.json"],
+            "'unknown.json': operation='sep_conv_9x9'",
+        ),
         (["train", "--genotype", "range.json"], "node 2 has input 7; allowed are 0 to 1"),
         (["train", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
         (["train", "--train.auxiliary-weight", "0.4"], "allowed is at least 29 by 29"),
         (["train", "--train.skeleton", "resnet"], "skeleton='resnet'; allowed are cifar, imagenet"),
+        (["train", "--train.skeleton", "nasnet"], "error: train.skeleton='nasnet' with genotype="),
+        (["train", "--train.image-size", "9"], "name='digits' is held in memory"),
         (["train", "--train.drop-path", "1"], "drop_path=1.0; allowed is a probability"),
         (["train", "--train.image-size", "-1"], "image_size=-1; allowed is at least 0"),
         (["train", "--train.label-smoothing", "2"], "label_smoothing=2.0; allowed is a number in"),
         (["train", "--preset", "imagenet", "--data-dir", "."], "name='imagenet2012' is not there"),
         (["train", "--coordinator", "a:1"], "--process-id=None; allowed are two whole numbers"),
-        (["train", "--processes", "2"], "allowed beside --coordinator HOST:PORT"),
+        (["train", "--processes", "2"], "error: --processes 2 alone; allowed is beside --coord"),
         (["search", "--resume", "search_run"], "config.json without the options of this command"),
         (["search", "--resume", "train_run"], "holds a train run; allowed is a search run"),
         (["evaluate", "train_run"], "config.json that does not describe a training"),
@@ -164,6 +209,7 @@ def files(tmp_path):
         (["language", "--data", "no_run"], "data='no_run' has no train.txt or train.txt.gz"),
         (["language", "--genotype", "DARTS_V3"], "genotype='DARTS_V3' cannot be read"),
         (["language", "--genotype", "unknown.json"], "operation='sep_conv_9x9'; allowed are"),
+        (["language", "--random-cells", "2", "--no-then-train"], "random_cells=2 beside no"),
         (["language", "--search.dropout.words", "1"], "words=1.0; allowed is a probability"),
         (
             ["language", "--resume", "search_run"],
@@ -173,6 +219,7 @@ def files(tmp_path):
 )
 def test_wrong_input_is_one_clear_line(arguments, message, files, monkeypatch, capsys):
     name, *rest = map(str, arguments)
+    module = {"compare_search": "compare_search.command"}.get(name, name)
     before = sorted(path.name for path in files.iterdir())
     monkeypatch.chdir(files)
     monkeypatch.setattr(sys, "argv", [name, *rest])
@@ -180,16 +227,51 @@ def test_wrong_input_is_one_clear_line(arguments, message, files, monkeypatch, c
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     # In this process, as starting one takes longer than all else.
     with pytest.raises(SystemExit) as stop:
-        cli.main(importlib.import_module(f"experiments.{name}").command)
+        cli.main(importlib.import_module(f"experiments.{module}").command)
     assert stop.value.code == 2
     output, errors = capsys.readouterr()
     assert output == ""
     lines = errors.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), errors
     assert message in lines[0]
-    (runs,) = [[*path.iterdir()] for path in files.glob("runs/*")] or [[]]
-    assert runs == []
+    # A folder is left, if any, where the search itself refuses what it is to search.
+    assert all(path.name.startswith("search_") for path in files.glob("runs/*"))
+    assert not [*files.glob("runs/*/*")]
     assert sorted(path.name for path in files.iterdir() if path.name != "runs") == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--search.layers", "0"], "search.layers=0; allowed is a positive int"),
+        (["--search.epochs", "x"], "search.epochs='x'; allowed is an int"),
+        (["--search.alpha_beta1", "1,0"], "search.alpha_beta1='1,0'; allowed is a number"),
+        (["--stages.layers", "5", "y"], "stages.layers='5', 'y'; allowed is ints"),
+        (["--max-parameters", "x"], "max_parameters='x'; allowed is an int or None"),
+        (["--nope"], "Unrecognized options: --nope"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_flag(arguments, message, encoding, monkeypatch):
+    # tyro draws its frames by what can be written there.
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(ValueError) as error:
+        cli.parse(arguments, search.PRESETS, "", "program")
+    assert str(error.value) == message
+
+
+def test_ctrl_c_while_a_command_loads_is_one_line(tmp_path):
+    (tmp_path / "jax.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    output, errors = run("experiments.search", cwd=tmp_path, status=130)
+    assert (output, errors) == ("", "stopped\n")
+
+
+def test_without_a_command_the_commands_are_listed(tmp_path):
+    output, _ = run("experiments", "--help", cwd=tmp_path)
+    names = re.findall(r"^  (\w+)  +\S", output, re.MULTILINE)
+    assert {"search", "train", "evaluate", "reproduce", "compare_search", "zero_cost"} <= {*names}
+    assert "  search           Search cells on images, draw them" in output
+    assert run("experiments", cwd=tmp_path, status=2) == ("", output)
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_usable_checkpoint(tmp_path):

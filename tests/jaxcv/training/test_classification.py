@@ -92,6 +92,11 @@ def test_load_says_what_is_missing(tmp_path):
         ({"channels": 0}, "channels=0; allowed is a positive int"),
         ({"drop_path": 1.0}, r"drop_path=1.0; allowed is a probability in \[0, 1\)"),
         ({"learning_rate": 0.0}, "learning_rate=0.0; allowed is a positive number"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0; allowed is at least 0"),
+        ({"auxiliary_weight": float("nan")}, "auxiliary_weight=nan; allowed is at least 0"),
+        ({"cutout": -3}, "cutout=-3; allowed is at least 0"),
+        ({"momentum": 5.0}, r"momentum=5.0; allowed is a number in \[0, 1\)"),
+        ({"dtype": "bf16"}, "dtype='bf16'; allowed are float32, bfloat16"),
     ],
 )
 def test_wrong_settings_are_refused(change, message):

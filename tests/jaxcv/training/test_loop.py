@@ -1,5 +1,6 @@
 """The loop alone, around a state that counts."""
 
+import json
 from typing import NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ def advance_with(change):
 
 
 def run_fit(folder, change, log=None):
-    run = None if folder is None else Run.create(folder, "train", {})
+    run = None if folder is None else Run.within(folder, "train")
     return fit(
         init,
         advance_with(change),
@@ -73,3 +74,19 @@ def test_nothing_that_is_not_finite_is_kept(tmp_path, step, what):
     assert checkpoint.steps(tmp_path / "checkpoints") == [0, 4]
     step, state = checkpoint.restore_latest(tmp_path / "checkpoints", init())
     assert step == 4 and state.weight == 1
+
+
+@pytest.mark.filterwarnings("ignore:the last line:UserWarning")
+@pytest.mark.parametrize("kept", [2, 1])
+def test_epochs_whose_metrics_are_lost_are_run_again(tmp_path, kept):
+    """Of three; checkpoints are left of the last two."""
+    run_fit(tmp_path, lambda step, weight: weight + 1)
+    path = tmp_path / "metrics.jsonl"
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
+    path.write_text("".join(lines[:kept]) + lines[kept][:9])
+    state = run_fit(tmp_path, lambda step, weight: weight + 1)
+    assert (int(state.step), float(state.weight)) == (12, 13.0)
+    names = ("epoch", "step", "loss", "weight")
+    rows = [[json.loads(line)[name] for name in names] for line in path.read_text().splitlines()]
+    assert rows == [[json.loads(line)[name] for name in names] for line in lines]

@@ -54,6 +54,21 @@ def test_metrics_after_a_step_are_forgotten(tmp_path):
     assert Run.open(tmp_path, "search").rows == [{"step": 1}, {"step": 2}]
 
 
+def test_a_torn_last_line_of_metrics_is_left_out_and_other_damage_is_named(tmp_path):
+    run = Run.create(tmp_path, "search", {})
+    run.begin()
+    for step in (1, 2):
+        run.log({"step": step, "name": "a"})
+    path = tmp_path / "metrics.jsonl"
+    text = path.read_text()
+    path.write_text(text[:-4])
+    with pytest.warns(UserWarning, match=r"the last line of '.*metrics.jsonl' is torn"):
+        assert Run.open(tmp_path, "search").rows == [{"step": 1, "name": "a"}]
+    path.write_text(text.replace('"a"', '"a', 1))
+    with pytest.raises(ValueError, match=r"metrics.jsonl' is damaged in line 1 \(Unterminated"):
+        Run.open(tmp_path, "search")
+
+
 def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     run = Run.create(tmp_path / "run", "train", {"a": 1}, {"genotype.json": "{}"})
