@@ -91,8 +91,8 @@ def command(arguments: Sequence[str]) -> None:
     if run is None:
         key = jax.random.key(options.seed)
         some = search.random_genotype(search.create_space(options.space), key)
-        train.check(some, data.halved(dataset, key), brief=options.brief)
-        train.check(some, dataset, train=options.train)
+        train.check("brief", some, data.halved(dataset, key), options.brief)
+        train.check("train", some, dataset, options.train)
         run = Run.create(options.folder, "reproduce", {"options": asdict(options)})
     run.begin()
     with cli.resumable("reproduce", run):

@@ -93,7 +93,8 @@ def command(arguments: Sequence[str]) -> None:
     key = jax.random.key(options.seed)
     if run is None:
         if options.then_train:
-            train.check(search.random_genotype(space, key), dataset, train=options.train)
+            some = search.random_genotype(space, key)
+            train.check("train", some, dataset, options.train)
         run = Run.create(options.folder, "search", {"options": asdict(options)})
     with cli.resumable("search", run):
         found = _search(run, space, dataset, options)

@@ -69,7 +69,7 @@ def command(arguments: Sequence[str]) -> None:
     read = data.stream if options.train.image_size else data.load
     dataset = read(options.data, options.data_dir)
     if run is None:
-        check(architecture, dataset, train=options.train)
+        check("train", architecture, dataset, options.train)
         run = create_run(options, architecture, dataset)
     with cli.resumable("train", run):
         row = train_in(run, options, architecture, dataset)
@@ -80,22 +80,22 @@ def command(arguments: Sequence[str]) -> None:
 
 
 def check(
+    name: str,
     architecture: Architecture,
     dataset: data.Dataset | data.Stream,
-    **configs: classification.Config,
+    config: classification.Config,
 ) -> None:
-    """Refuses, before there is anything to lose, trainings that could not begin.
+    """Refuses a training that could not begin, before there is anything to lose.
 
     Args:
+        name: that the flags of its configuration begin with.
         architecture: any one of those that may be trained.
-        dataset: to train on.
-        configs: of the trainings, by the name that their flags begin with.
+        dataset, config: as for ``jaxcv.training.train.run``.
     """
-    for name, config in configs.items():
-        try:
-            train.check(architecture, dataset, config)
-        except ValueError as error:
-            raise ValueError(cli.under(name, str(error))) from None
+    try:
+        train.check(architecture, dataset, config)
+    except ValueError as error:
+        raise ValueError(cli.under(name, str(error))) from None
 
 
 def create_run(

@@ -79,8 +79,8 @@ def check(options: Options, dataset: data.Dataset) -> None:
     some = space.decode(space.sample(np.random.default_rng(0)))
     if any(METHODS[name].trains_trials for name in options.chosen):
         halves = data.halved(dataset, jax.random.key(options.seed))
-        train.check(some, halves, brief=options.brief)
-    train.check(some, dataset, train=options.train)
+        train.check("brief", some, halves, options.brief)
+    train.check("train", some, dataset, options.train)
 
 
 def compare_on_table(run: Run, options: Options, table: Tabular) -> str:
