@@ -113,6 +113,32 @@ def test_all_work_where_compilation_is_switched_off(function):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: functional.conv2d(x, KERNEL),
+        lambda x: functional.depthwise_conv2d(x, KERNEL),
+        lambda x: functional.conv_transpose2d(x, jnp.ones((2, 2, 1, 1))),
+        lambda x: functional.max_pool2d(x, 2),
+        lambda x: functional.avg_pool2d(x, 2),
+        lambda x: functional.global_avg_pool2d(x),
+        lambda x: functional.adaptive_avg_pool2d(x, 2),
+        lambda x: functional.upsample_bilinear(x, 2),
+        lambda x: functional.batch_norm(x),
+    ],
+)
+def test_bytes_are_refused_where_weights_would_be_rounded_to_them(function):
+    with pytest.raises(ValueError, match="x has type uint8; allowed are floats"):
+        function(jnp.full((1, 5, 5, 1), 7, jnp.uint8))
+
+
+def test_sizes_may_come_from_arrays():
+    x = jnp.arange(25.0).reshape(1, 5, 5, 1)
+    expected = functional.conv2d(x, KERNEL, stride=2, padding=1)
+    found = functional.conv2d(x, KERNEL, stride=np.int64(2), padding=np.ones(1, int)[0])
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_images_with_the_same_kernel_stay_one_convolution():
     x, kernel = jnp.ones((3, 2, 5, 5, 4)), jnp.ones((3, 3, 4, 6))
 
