@@ -1,6 +1,7 @@
 """The loop alone, around a state that counts."""
 
 import json
+import signal
 from typing import NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ def advance_with(change):
     return advance
 
 
-def run_fit(folder, change, log=None):
+def run_fit(folder, change, log=None, end_epoch=lambda state: {"weight": float(state.weight)}):
     run = None if folder is None else Run.within(folder, "train")
     return fit(
         init,
@@ -43,7 +44,7 @@ def run_fit(folder, change, log=None):
         epochs=3,
         steps_per_epoch=4,
         images_per_step=1,
-        end_epoch=lambda state: {"weight": float(state.weight)},
+        end_epoch=end_epoch,
         description="test",
         run=run,
         log=log,
@@ -90,3 +91,14 @@ def test_epochs_whose_metrics_are_lost_are_run_again(tmp_path, kept):
     names = ("epoch", "step", "loss", "weight")
     rows = [[json.loads(line)[name] for name in names] for line in path.read_text().splitlines()]
     assert rows == [[json.loads(line)[name] for name in names] for line in lines]
+
+
+def test_an_interrupt_in_the_last_epoch_lets_nothing_else_begin(tmp_path):
+    def end_epoch(state):
+        if state.step == 12:
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 12 of 12"):
+        run_fit(tmp_path, lambda step, weight: weight, end_epoch=end_epoch)
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 12
