@@ -385,7 +385,7 @@ def test_by_default_all_methods_that_can_search_a_space_are_compared():
 @pytest.mark.parametrize("part", ["brief", "train"])
 def test_auxiliary_heads_that_networks_cannot_have_are_refused_at_once(part):
     options = WITHOUT_HEADS | {part: classification.Config()}
-    options[part] = replace(options[part], batch_size=64, cutout=0)
+    options[part] = replace(options[part], channels=2, layers=1, batch_size=64, cutout=0)
     dataset = data.load("digits")
     with pytest.raises(ValueError, match=rf"{part}.auxiliary_weight=0.4; allowed is 0.0 here"):
         command.check(Options(space="macro", **options), dataset)
