@@ -7,18 +7,27 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from jaxcv.training.run import write_atomically
 from search.cell_picture import draw_cell, operation_colors, operation_label, state_label
 
-__all__ = ["draw_cell", "draw_curves", "draw_watch", "draw_weights", "save", "to_svg"]
+__all__ = [
+    "draw_cell",
+    "draw_curves",
+    "draw_watch",
+    "draw_weights",
+    "log_scale",
+    "save",
+    "tidy",
+    "to_svg",
+]
 
 _SPLITS = {"": "#0072b2", "valid": "#d55e00", "test": "#009e73"}
 _STYLES = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))
@@ -73,7 +82,7 @@ def draw_weights(
             for primitive, name in enumerate(primitives):
                 axes.plot(epochs, history[:, edge, primitive], **styles[name])
             axes.set_title(f"{label(source)} → {label(node + inputs)}", size=10, pad=3)
-            _tidy(axes, len(history))
+            _tidy_epochs(axes, len(history))
             axes.tick_params(labelleft=source == 0, labelbottom=node == nodes - 1)
             edge += 1
     assert first is not None
@@ -131,7 +140,7 @@ def draw_curves(
                 )
         axes.set_title("accuracy (%)" if shown == "accuracy" else shown, size=11, loc="left")
         axes.set_xlabel("epoch", size=10)
-        _tidy(axes, len(rows))
+        _tidy_epochs(axes, len(rows))
         if shown == "perplexity":
             axes.set_yscale("log")
             for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -187,7 +196,7 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
             )
         axes.set_title(title, size=11, loc="left")
         axes.set_xlabel("epoch", size=10)
-        _tidy(axes, len(rows))
+        _tidy_epochs(axes, len(rows))
         if title == "skip connections":
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if len(names) > 1:
@@ -218,12 +227,28 @@ def _line_styles(primitives: Sequence[str], points: bool) -> dict[str, dict[str,
     return styles
 
 
-def _tidy(axes: Axes, epochs: int) -> None:
+def tidy(axes: Axes) -> None:
+    """Lines that stand back: no frame above and on the right, grey axes, a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, color="#999999", labelcolor="#444444")
+    axes.tick_params(which="both", labelsize=9, color="#999999", labelcolor="#444444")
+
+
+def log_scale(axes: Axes, *axis: Literal["x", "y"]) -> None:
+    """A logarithmic scale with marks at 1, 2, 5, 10, ..."""
+    for name in axis:
+        axes.set(**{f"{name}scale": "log"})
+        getattr(axes, f"{name}axis").set(
+            major_locator=LogLocator(subs=(1, 2, 5)),
+            major_formatter="{x:g}",
+            minor_locator=NullLocator(),
+        )
+
+
+def _tidy_epochs(axes: Axes, epochs: int) -> None:
+    tidy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if epochs == 1:
         axes.set_xlim(0, 2)
