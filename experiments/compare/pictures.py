@@ -165,14 +165,12 @@ def _circles(
     _label(axes, rows, np.column_stack([x, y]), np.sqrt(areas / np.pi))
 
 
-_NEAR = (3, 12, 20)
-_FAR = (*_NEAR, 30, 42, 56)
 _Box = tuple[float, float, float, float]
 
 
 def _label(axes: Axes, rows: Sequence[Row], places: np.ndarray, radii: np.ndarray) -> None:
-    """Names beside circles, nearer to their own than to any other, where there is room, the best
-    first. That of the best of each family may stand farther away, at the end of a line."""
+    """Names beside circles, nearer to their own than to any other, where there is room: the best
+    of each family first; those farther away at the end of a line."""
     figure, legend = axes.figure, axes.get_legend()
     assert isinstance(figure, Figure) and legend is not None
     figure.draw_without_rendering()
@@ -188,7 +186,7 @@ def _label(axes: Axes, rows: Sequence[Row], places: np.ndarray, radii: np.ndarra
         name = rows[i]["model"].removesuffix(f"_{rows[i]['data'].split('-')[0].lower()}")
         others = np.delete(circles, i, axis=0)
         width = TextPath((0, 0), name, size=_LETTERS).get_extents().width + 3
-        for box, line in _spots(circles[i], width, _FAR if i in firsts else _NEAR):
+        for box, line in _spots(circles[i], width):
             if (
                 (box[0] < frame[0] or box[1] < frame[1] or box[2] > frame[2] or box[3] > frame[3])
                 or any(_overlap(box, other) for other in taken)
@@ -215,21 +213,17 @@ def _label(axes: Axes, rows: Sequence[Row], places: np.ndarray, radii: np.ndarra
             break
 
 
-def _spots(
-    circle: np.ndarray, width: float, gaps: Sequence[float]
-) -> Iterator[tuple[_Box, np.ndarray]]:
-    """Boxes at these gaps around a circle, the nearest first, and points of the line to each, as
-    small circles."""
+def _spots(circle: np.ndarray, width: float) -> Iterator[tuple[_Box, np.ndarray]]:
+    """Boxes around a circle, the nearest first, and points of the line to each, as small circles;
+    the nearest need none."""
     x, y, radius = circle
-    for gap in gaps:
+    for gap in (3, 12, 20, 30, 42):
         for turn in (0, 4, 2, 6, 1, 7, 3, 5):
             direction = np.round([np.cos(turn * np.pi / 4), np.sin(turn * np.pi / 4)], 6)
             near = np.array([x, y]) + (radius + gap) * direction
             low = near + (np.sign(direction) - 1) / 2 * (width, _HEIGHT)
-            steps = (
-                np.linspace(radius, radius + gap - 2, 20)[:, None] if gap > 3 else np.empty((0, 1))
-            )
-            line = np.array([x, y]) + steps * direction
+            steps = np.linspace(radius, radius + gap - 2, 20 if gap > 3 else 0)
+            line = np.array([x, y]) + steps[:, None] * direction
             box = (low[0], low[1], low[0] + width, low[1] + _HEIGHT)
             yield box, np.column_stack([line, np.full(len(line), 1.5)])
 
