@@ -42,7 +42,7 @@ def labels_of(cell, inputs):
         return ["$c_{k-1}$", *map(str, range(len(cell.nodes))), "$c_k$"]
     if cell.output.rule == "mean":
         states = map(str, range(len(cell.nodes) + 1))
-        return ["$x_t$", "$h_{t-1}$", *states, "$h_t$"]
+        return ["$x_t$", "$h_{t-1}$", *states, "$h_t =$ mean"]
     return [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
 
 
