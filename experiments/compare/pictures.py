@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,6 +107,9 @@ def _measured(rows: Sequence[Row]) -> str:
     return f"{batch} at once, on {' and '.join(places)}"
 
 
+_Corner = Literal["upper left", "lower left", "lower right"]
+
+
 def _canvas(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure((8.6, 5.4), facecolor="white", layout="constrained")
     axes = figure.subplots()
@@ -123,7 +127,7 @@ def _colors(rows: Sequence[Row]) -> dict[str, str]:
     return {family: color for (family, _), color in zip(families, colors, strict=False)}
 
 
-def _legend(axes: Axes, rows: Sequence[Row], place: str, sizes: dict[str, float]) -> None:
+def _legend(axes: Axes, rows: Sequence[Row], place: _Corner, sizes: dict[str, float]) -> None:
     """The families with a colour of their own, and circles of some areas."""
     titles = {color: _FAMILIES.get(family, family) for family, color in _colors(rows).items()}
     if _OTHERS in titles:
@@ -147,7 +151,7 @@ def _circles(
     rows: Sequence[Row],
     x: Sequence[float],
     y: Sequence[float],
-    legend: str,
+    legend: _Corner,
     areas: np.ndarray | None = None,
     sizes: dict[str, float] | None = None,
 ) -> None:
@@ -175,7 +179,7 @@ def _label(axes: Axes, rows: Sequence[Row], places: np.ndarray, radii: np.ndarra
     assert isinstance(figure, Figure) and legend is not None
     figure.draw_without_rendering()
     points = 72 / figure.dpi
-    frame, area = (box.get_window_extent().extents * points for box in (axes, legend))
+    frame, area = (points * np.array(part.get_window_extent().extents) for part in (axes, legend))
     taken: list[_Box] = [tuple(area)]
     at = axes.transData.transform(places) * points
     circles = np.column_stack([at, radii])
