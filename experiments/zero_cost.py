@@ -171,7 +171,7 @@ def picture(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, 
         axes.set_title(f"{title}: Spearman {found[name]['spearman']:.2f}", size=10, loc="left")
         tidy(axes)
     for axes in grid[:, 0]:
-        axes.set_ylabel("rank by trained accuracy", size=10)
+        axes.set_ylabel("rank by test accuracy", size=10)
     for axes in grid[-1]:
         axes.set_xlabel("rank by the proxy", size=10)
     return figure
