@@ -4,7 +4,7 @@
 or TPU. ``cifar10_small`` is the same at a size for the CPU: fewer and thinner cells, fewer epochs.
 ``imagenet`` trains with that paper's setting for ImageNet, on photographs read from disk.
 ``ptb`` and ``ptb_small`` are the same for the recurrent cell on Penn Treebank.
-The README's results say how long each took, and how good its network was.
+experiments/results/README.md says what each took, and how good its network was.
 
 ``gdas``, ``drnas``, ``fairdarts``, ``pcdarts``, ``pdarts`` and ``darts_pt`` are searches on
 CIFAR-10 with other relaxations or another selection, for a GPU or TPU; they train what they find as

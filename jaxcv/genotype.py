@@ -65,6 +65,9 @@ class Genotype:
         for kind, cell in self.cells.items():
             _check(kind, cell)
 
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.cells.items())))
+
     def to_json(self) -> str:
         """This genotype as JSON, with the version of the format."""
         cells = {
@@ -108,11 +111,10 @@ class Genotype:
             return cls.from_json(text)
         try:
             call = ast.parse(text.strip(), mode="eval").body
-            assert isinstance(call, ast.Call)
-            fields = {word.arg: _literal(word.value) for word in call.keywords}
-        except (SyntaxError, ValueError, AssertionError):
+            words = call.keywords if isinstance(call, ast.Call) else []
+            return from_pairs({word.arg: _literal(word.value) for word in words})
+        except (SyntaxError, TypeError):
             raise ValueError(f"genotype={text[:80]!r} is not of the form Genotype(...)") from None
-        return from_pairs(fields)
 
     def __str__(self) -> str:
         lines = []
@@ -135,6 +137,8 @@ def from_pairs(fields: Mapping[Any, Any]) -> Genotype:
         cells[RECURRENT] = Cell(single, Output("mean", tuple(fields["concat"])))
     for kind in [name for name in fields if f"{name}_concat" in fields]:
         pairs = [(operation, source) for operation, source in fields[kind]]
+        if len(pairs) % 2:
+            raise ValueError(f"{kind} has {len(pairs)} edges; allowed are two for each node")
         nodes = tuple(tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2))
         cells[kind] = Cell(nodes, Output("concat", tuple(fields[f"{kind}_concat"])))
     return Genotype(cells)

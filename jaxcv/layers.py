@@ -198,9 +198,14 @@ class DeformConv2d(Conv2d):
         samples = offset_groups * math.prod(self.kernel.shape[:2])
         predicted = samples * (3 if modulated else 2)
         self.prediction = Conv2d(
-            inputs, predicted, window, **place, initialize=jax.nn.initializers.zeros, rngs=rngs
+            inputs,
+            predicted,
+            window,
+            **place,
+            bias=True,
+            initialize=jax.nn.initializers.zeros,
+            rngs=rngs,
         )
-        self.prediction.bias = nnx.Param(jnp.zeros(predicted))
         self.samples, self.modulated = samples, modulated
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -29,7 +29,10 @@ from jaxcv.training.run import write_atomically
 _HOW = """\
 Steps of jaxcv and of PyTorch, taken in turns on one machine at equal sizes, PyTorch in the fastest
 of its forms. Every figure is a median with its smallest and largest value; a ratio of times below 1
-says that jaxcv is faster. Written by `python -m experiments.benchmark`."""
+says that jaxcv is faster. "Of the product's speed" is the multiply-adds a second of a step, by those of
+a product of two large matrices on this machine. "Operands and results" are the bytes that all
+convolutions and products of a step take and give. "Changed" says that files were not committed then.
+Written by `python -m experiments.benchmark`."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Options:
     """Seconds that torch.compile may take for a case; 0 for not trying it."""
     render: bool = False
     """Only write the tables anew, from what was measured before."""
-    results: str = str(ROOT / "experiments" / "results" / "benchmarks.jsonl")
+    results: str = "experiments/results/benchmarks.jsonl"
     """Where each run adds a line. A file beside it that ends in .md shows them as tables."""
-    readme: str = str(ROOT / "README.md")
+    readme: str = "README.md"
     """Where a summary goes, between two markers."""
 
     def __post_init__(self) -> None:
@@ -75,7 +78,12 @@ def command(arguments: Sequence[str]) -> None:
 def render(options: Options) -> None:
     """Writes the tables of all results, and their summary into the README."""
     readme, results = Path(options.readme), Path(options.results)
-    records = table.read(results)
+    # What no command measures any more is not shown.
+    names = {case.name for case in CASES}
+    records = [
+        {**record, "rows": [row for row in record["rows"] if row["case"] in names]}
+        for record in table.read(results)
+    ]
     tables = results.with_suffix(".md")
     write_atomically(tables, f"# Benchmarks\n\n{_HOW}\n\n{table.markdown(records)}")
     write_atomically(readme, table.insert(readme.read_text(), table.summary(records)))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcv.analysis._reach import Reach, hull
+from jaxcv.functional._resampling import resampling_matrices
 
 
 class Place(NamedTuple):
@@ -272,9 +273,21 @@ def _dot_general(place: Place, use: Use) -> Reading:
     matrix = use.constant(other) if len(use.shape(other)) == 2 and len(free[other]) == 1 else None
     if matrix is None:
         return everything(place)
-    used = np.moveaxis(matrix, free[other][0], 0) != 0
+    return _multiplied(place, use, np.moveaxis(matrix, free[other][0], 0), first[other])
+
+
+def _jaxcv_resample(place: Place, use: Use) -> Reading:
+    if place.dim not in (1, 2):
+        return place
+    matrices = resampling_matrices(use.params["back"], use.params["resampling"])
+    return _multiplied(place, use, matrices[place.dim - 1], place.dim)
+
+
+def _multiplied(place: Place, use: Use, matrix: np.ndarray, dim: int) -> Reading:
+    """A matrix of one row for each entry of the result."""
+    used = matrix != 0
     start, stop = used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)
-    return _picked(place, use, start, np.where(used.any(1), stop, start), first[other])
+    return _picked(place, use, start, np.where(used.any(1), stop, start), dim)
 
 
 def _gather(place: Place, use: Use) -> Reading:
@@ -341,6 +354,7 @@ RULES: dict[str, Callable[[Place, Use], Reading]] = {
     "gather": _gather,
     "jaxcv_convolution": _jaxcv_convolution,
     "jaxcv_pool": _jaxcv_pool,
+    "jaxcv_resample": _jaxcv_resample,
     "pad": _pad,
     "reshape": _reshape,
     "rev": _reverse,

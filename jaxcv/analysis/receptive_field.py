@@ -142,11 +142,20 @@ def effective_receptive_field(
     Args:
         function: of images; returns a feature map [batch, height', width', channels].
         x: images [batch, height, width, C].
-        position: (i, j) of the features.
+        position: (i, j) of the features, which may be traced.
 
     Returns:
         [height, width].
+
+    Raises:
+        ValueError: for a position outside the map.
     """
+    features = jax.eval_shape(function, x).shape[1:3]
+    if any(
+        not isinstance(at, jax.core.Tracer) and not 0 <= at < length
+        for at, length in zip(position, features, strict=True)
+    ):
+        raise ValueError(f"position={position!r}; allowed is one within features={features!r}")
     i, j = position
     gradient = jax.grad(lambda x: function(x)[:, i, j].sum())(x)
     return jnp.abs(gradient).sum(-1).mean(0)

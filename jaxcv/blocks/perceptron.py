@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcv import functional
+from jaxcv.functional._arguments import probability
 from jaxcv.layers import Initializer, Linear
 
 
@@ -34,8 +35,7 @@ class Perceptron(nnx.Module):
         initialize: Initializer | None = None,
         rngs: nnx.Rngs,
     ):
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate={drop_rate!r}; allowed is a probability in [0, 1)")
+        probability(drop_rate=drop_rate)
         self.layers = nnx.List(
             Linear(before, after, initialize=initialize, rngs=rngs)
             for before, after in itertools.pairwise(widths)

@@ -1,8 +1,10 @@
 """Checks and normal forms of the arguments that the functions of this package share."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import jax
+import jax.numpy as jnp
 
 IntPair = int | tuple[int, int]
 SidePadding = int | tuple[int, int] | Sequence[tuple[int, int]]
@@ -15,19 +17,42 @@ def image_batch(name: str, x: jax.Array) -> None:
         raise ValueError(f"{name} has shape {x.shape}; allowed is [batch, height, width, channels]")
 
 
+def float_batch(name: str, x: jax.Array) -> None:
+    """Raises a ValueError unless it is a batch of images in floats, which weights can multiply."""
+    image_batch(name, x)
+    floats(name, x)
+
+
+def floats(name: str, x: jax.Array) -> None:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name} has type {x.dtype}; allowed are floats")
+
+
+def probability(**rates: float) -> None:
+    """Raises a ValueError for a rate, named by its keyword, that is not in [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name}={rate!r}; allowed is a probability in [0, 1)")
+
+
+def divisor_of_channels(groups: int, channels: int) -> None:
+    if not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise ValueError(f"groups={groups!r}; allowed is a divisor of the {channels} channels of x")
+
+
 def positive(**sizes: int) -> None:
     """Raises a ValueError for a size, named by its keyword, that is no positive int."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name}={size!r}; allowed is a positive int")
 
 
 def pair(name: str, value: IntPair, *, least: int = 1) -> tuple[int, int]:
     """An int or a pair as (height, width)."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
+    if len(both) != 2 or any(not isinstance(v, Integral) or v < least for v in both):
         raise ValueError(f"{name}={value!r}; allowed is an int or a pair of ints, at least {least}")
-    return both
+    return int(both[0]), int(both[1])
 
 
 def explicit_padding(

@@ -48,7 +48,8 @@ def _matrix(length: int, size: int, align_corners: bool) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
 
 
-def _matrices(back: bool, r: Resampling) -> list[np.ndarray]:
+def resampling_matrices(back: bool, r: Resampling) -> list[np.ndarray]:
+    """For each of the two axes the weights with which the pixels of a result read those before."""
     matrices = [_matrix(r.image[a], r.result[a], r.align_corners) for a in range(2)]
     return [matrix.T if back else matrix for matrix in matrices]
 
@@ -79,7 +80,7 @@ def _defined(
     x: jax.Array, *, back: bool, resampling: Resampling, along: Any = _product
 ) -> jax.Array:
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    for axis, matrix in enumerate(_matrices(back, resampling), 1):
+    for axis, matrix in enumerate(resampling_matrices(back, resampling), 1):
         y = along(y, matrix, axis)
     return y.astype(x.dtype)
 

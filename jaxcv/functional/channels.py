@@ -2,6 +2,8 @@
 
 import jax
 
+from jaxcv.functional._arguments import divisor_of_channels
+
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
     """Interleaves groups of channels, so that a next grouped convolution reads of each
@@ -20,6 +22,5 @@ def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
         ValueError: for a number that does not divide C.
     """
     channels = x.shape[-1]
-    if not isinstance(groups, int) or groups < 1 or channels % groups:
-        raise ValueError(f"groups={groups!r}; allowed is a divisor of the {channels} channels of x")
+    divisor_of_channels(groups, channels)
     return x.reshape(*x.shape[:-1], groups, -1).swapaxes(-1, -2).reshape(x.shape)

@@ -5,8 +5,9 @@ import jax
 from jaxcv.functional._arguments import (
     IntPair,
     Padding,
+    divisor_of_channels,
     explicit_padding,
-    image_batch,
+    float_batch,
     output_size,
     pair,
 )
@@ -63,11 +64,10 @@ def conv_geometry(
     groups: int,
 ) -> Geometry:
     """Checks the arguments of a convolution, as ``conv2d`` says, and gives its static part."""
-    image_batch("x", x)
+    float_batch("x", x)
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     channels = x.shape[-1]
-    if not isinstance(groups, int) or groups < 1 or channels % groups:
-        raise ValueError(f"groups={groups!r}; allowed is a divisor of the {channels} channels of x")
+    divisor_of_channels(groups, channels)
     if kernel.ndim != 4 or kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
         raise ValueError(
             f"kernel has shape {kernel.shape}; allowed is [height, width, {channels // groups}, "
@@ -108,7 +108,7 @@ def depthwise_conv2d(
     Raises:
         ValueError: as ``conv2d``.
     """
-    image_batch("x", x)
+    float_batch("x", x)
     return conv2d(
         x,
         kernel,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import floats, positive
 
 AxisName = str | tuple[str, ...]
 
@@ -53,6 +53,7 @@ def batch_norm(
     Raises:
         ValueError: for a scale, offset or statistics that do not have C entries.
     """
+    floats("x", x)
     channels = x.shape[-1:]
     given = {"scale": scale, "offset": offset}
     if statistics is not None:

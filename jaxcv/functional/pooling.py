@@ -13,7 +13,7 @@ from jaxcv.functional._arguments import (
     IntPair,
     Padding,
     explicit_padding,
-    image_batch,
+    float_batch,
     output_size,
     pair,
 )
@@ -149,20 +149,20 @@ def global_max_pool2d(x: jax.Array) -> jax.Array:
 
     Equal ones share its gradient.
     """
-    image_batch("x", x)
+    float_batch("x", x)
     return x.max((1, 2))
 
 
 def global_avg_pool2d(x: jax.Array) -> jax.Array:
     """The mean over all pixels: [batch, height, width, C] to [batch, C] (arXiv:1312.4400)."""
-    image_batch("x", x)
+    float_batch("x", x)
     return x.mean((1, 2))
 
 
 def _geometry(
     x: jax.Array, window: IntPair, stride: IntPair | None, padding: Padding, ceil_mode: bool
 ) -> Geometry:
-    image_batch("x", x)
+    float_batch("x", x)
     size = pair("window", window)
     step = size if stride is None else pair("stride", stride)
     image = (x.shape[1], x.shape[2])
@@ -223,7 +223,7 @@ def _larger(first: list[jax.Array], second: list[jax.Array]) -> list[jax.Array]:
 
 def _adaptive(pool2d: Callable[..., jax.Array], x: jax.Array, size: IntPair) -> jax.Array:
     """Pools along the rows, then along the columns, for which few windows need be told apart."""
-    image_batch("x", x)
+    float_batch("x", x)
     down, across = pair("size", size)
     for axis, count in ((2, across), (1, down)):
         length = x.shape[axis]

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcv.functional._arguments import image_batch
+from jaxcv.functional._arguments import image_batch, probability
 
 
 def dropout(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
@@ -64,8 +64,8 @@ def _drop(
     key: jax.Array, x: jax.Array, rate: float | jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
     """Drops by a mask of a shape that broadcasts to that of ``x``."""
-    if isinstance(rate, (int, float)) and not 0 <= rate < 1:
-        raise ValueError(f"rate={rate!r}; allowed is a probability in [0, 1)")
+    if isinstance(rate, (int, float)):
+        probability(rate=rate)
     kept = jax.random.bernoulli(key, 1 - rate, shape)
     return x * (kept / (1 - rate)).astype(x.dtype)
 

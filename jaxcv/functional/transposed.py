@@ -2,7 +2,14 @@
 
 import jax
 
-from jaxcv.functional._arguments import IntPair, SidePadding, image_batch, pair, sides
+from jaxcv.functional._arguments import (
+    IntPair,
+    SidePadding,
+    divisor_of_channels,
+    float_batch,
+    pair,
+    sides,
+)
 from jaxcv.functional._convolution import convolve_transposed
 from jaxcv.functional._geometry import Geometry
 
@@ -49,12 +56,11 @@ def conv_transpose2d(
             it, an output padding that is smaller neither than the stride nor than the dilation,
             or a padding that crops everything.
     """
-    image_batch("x", x)
+    float_batch("x", x)
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     more = pair("output_padding", output_padding, least=0)
     channels = x.shape[-1]
-    if not isinstance(groups, int) or groups < 1 or channels % groups:
-        raise ValueError(f"groups={groups!r}; allowed is a divisor of the {channels} channels of x")
+    divisor_of_channels(groups, channels)
     if kernel.ndim != 4 or kernel.shape[3] != channels:
         raise ValueError(
             f"kernel has shape {kernel.shape}; allowed is [height, width, outputs / groups, "

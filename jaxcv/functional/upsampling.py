@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcv.functional._arguments import IntPair, image_batch, pair
+from jaxcv.functional._arguments import IntPair, floats, image_batch, pair
 from jaxcv.functional._resampling import Resampling, interpolate
 
 
@@ -67,6 +67,7 @@ def upsample_bilinear(
         ValueError: as ``upsample_nearest``.
     """
     target = _target(x, scale, size)
+    floats("x", x)
     return interpolate(x, Resampling((x.shape[1], x.shape[2]), target, align_corners))
 
 
@@ -120,6 +121,8 @@ def max_unpool2d(
     batch, _, _, channels = x.shape
     plane = jnp.zeros((batch, height * width, channels), x.dtype)
     values, places = (a.reshape(batch, -1, channels) for a in (x, indices))
+    # Else the index -1 were that of the last place.
+    places = jnp.where(places < 0, height * width, places)
     plane = jnp.put_along_axis(plane, places, values, axis=1, inplace=False, mode="drop")
     return plane.reshape(batch, height, width, channels)
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import DenseBlock, Transition
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import positive, probability
 from jaxcv.layers import BatchNorm, Conv2d, Linear, he_fan_out
 from jaxcv.models.network import (
     CIFAR10_STATISTICS,
@@ -64,8 +64,7 @@ class DenseNet(Network):
         super().__init__(num_classes, inputs=inputs, least_size=least, dtype=dtype)
         check_depths(depths)
         positive(growth=growth)
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate={drop_rate!r}; allowed is a probability in [0, 1)")
+        probability(drop_rate=drop_rate)
         channels = 2 * growth
         if small_images:
             self.stem = Conv2d(inputs, channels, 3, padding=1, initialize=he_fan_out, rngs=rngs)

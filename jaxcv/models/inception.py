@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxcv.blocks import Branches
 from jaxcv.blocks.inception import CONVOLUTION, Convolution, create_steps
+from jaxcv.functional._arguments import probability
 from jaxcv.layers import Linear
 from jaxcv.models.network import Endpoints, Names, Network, classified
 
@@ -57,8 +58,7 @@ class InceptionNetwork(Network):
         rngs: nnx.Rngs,
     ):
         super().__init__(num_classes, inputs=inputs, least_size=least_size, dtype=dtype)
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate={drop_rate!r}; allowed is a probability in [0, 1)")
+        probability(drop_rate=drop_rate)
         heads = heads or {}
         if not heads.keys() <= stages.keys():
             raise ValueError(f"heads after {', '.join(heads)}; allowed are {', '.join(stages)}")

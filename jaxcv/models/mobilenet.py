@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxcv.blocks import InvertedResidual, SeparableBlock
 from jaxcv.blocks.mobilenet import ConvNormReLU6
-from jaxcv.functional._arguments import positive
+from jaxcv.functional._arguments import positive, probability
 from jaxcv.layers import Linear
 from jaxcv.models.network import Endpoints, Entry, Names, Network, classified
 
@@ -77,8 +77,7 @@ class MobileNet(Network):
             raise ValueError(f"stages={stages!r}; allowed is at least one")
         if not width > 0:
             raise ValueError(f"width={width!r}; allowed is a positive number")
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate={drop_rate!r}; allowed is a probability in [0, 1)")
+        probability(drop_rate=drop_rate)
         last = _rounded(_STEM_CHANNELS * width)
         self.stem = ConvNormReLU6(inputs, last, 3, stride=2, padding=1, rngs=rngs)
         self.stages: nnx.List[nnx.List[Any]] = nnx.List()

@@ -75,7 +75,7 @@ class Network(nnx.Module):
     def features(
         self,
         x: jax.Array,
-        names: Collection[str] | None = None,
+        names: str | Collection[str] | None = None,
         *,
         train: bool = False,
         key: jax.Array | None = None,
@@ -87,12 +87,13 @@ class Network(nnx.Module):
 
         Args:
             x, train, key, options: as of a call.
-            names: of the features; by default all.
+            names: of the features, or a single one; by default all.
 
         Raises:
             ValueError: as a call, and for a name that no feature has.
         """
         check_images(x.shape, self.image_channels, self.least_size)
+        names = (names,) if isinstance(names, str) else names
         found: dict[str, jax.Array] = {}
         passed: list[str] = []
         for name, y in self.endpoints(x.astype(self.dtype), train=train, key=key, **options):

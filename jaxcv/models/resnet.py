@@ -214,6 +214,7 @@ def _entry(block: Callable[..., ResidualBlock], depths: Sequence[int], top1: flo
 def _cifar(depth: int, top1: float) -> Entry:
     # Without the first and the last layer, two in each block of three stages.
     depths = ((depth - 2) // 6,) * 3
+    # Networks of pytorch-cifar-models have shortcut="projection".
     return Entry(
         functools.partial(ResNet, BasicBlock, depths, small_images=True, shortcut="padding"),
         {"pytorch_resnet_cifar10": _SMALL_NAMES, "pytorch-cifar-models": NAMES},

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxcv import functional
 from jaxcv.blocks import Fire
+from jaxcv.functional._arguments import probability
 from jaxcv.layers import Conv2d
 from jaxcv.models.network import Endpoints, Entry, Names, Network, dropped
 
@@ -55,8 +56,7 @@ class SqueezeNet(Network):
             raise ValueError(f"stem={stem!r}; allowed are two positive ints, channels and window")
         if not stages or not all(stages):
             raise ValueError(f"stages={stages!r}; allowed are stages of fire modules, at least one")
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate={drop_rate!r}; allowed is a probability in [0, 1)")
+        probability(drop_rate=drop_rate)
         self.stem = Conv2d(
             inputs,
             channels,

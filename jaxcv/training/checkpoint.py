@@ -68,7 +68,7 @@ def restore_latest(folder: Path, like: Any) -> tuple[int, Any] | None:
         try:
             arrays = _load(folder / str(step), like)
         except Exception as error:  # whatever a damaged file makes orbax raise
-            reason = str(error).splitlines()[0][:120]
+            reason = (str(error) or type(error).__name__).splitlines()[0][:120]
             warnings.warn(
                 f"checkpoint {step} is damaged ({reason}); the one before is used", stacklevel=2
             )

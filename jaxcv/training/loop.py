@@ -162,6 +162,9 @@ def fit(
                     log(row)
                 save()
                 saved = time.monotonic()
+        # In the last epoch nothing above has looked; what comes after the loop is not to begin.
+        if agreed(interrupted(), False, chunk)[0]:
+            raise KeyboardInterrupt(f"stopped after step {step} of {total}")
     return state
 
 

@@ -25,5 +25,13 @@ class Keys:
 
 def key_data(key: jax.Array) -> jax.Array:
     """A key's data for a state to carry: a copy, since a state is used up by its next step, and the
-    key is not to go with it."""
+    key is not to go with it.
+
+    Raises:
+        ValueError: for a key of another implementation than JAX's default one, which its data do
+            not tell.
+    """
+    own, default = str(jax.random.key_impl(key)), str(jax.config.jax_default_prng_impl)
+    if own != default:
+        raise ValueError(f"key is of {own}; allowed is {default}, as of jax_default_prng_impl")
     return jnp.copy(jax.random.key_data(key))

@@ -109,11 +109,26 @@ def test_wrong_recurrent_cells_are_refused(nodes, output, message):
         "Genotype(normal=[(open('x'), 0)], normal_concat=[2])",
         "Genotype",
         "Genotype(normal=",
+        "Genotype(normal=[('skip_connect', 0), 1], normal_concat=[2])",
+        "Genotype(normal=3, normal_concat=[2])",
+        "Genotype(normal=[('skip_connect', 0)] * 2, normal_concat=2)",
     ],
 )
 def test_text_is_never_run(text):
     with pytest.raises(ValueError, match=r"is not of the form Genotype\(...\)"):
         Genotype.parse(text)
+
+
+def test_nodes_of_the_printed_form_have_two_edges():
+    with pytest.raises(ValueError, match="normal has 1 edges; allowed are two for each node"):
+        Genotype.parse("Genotype(normal=[('skip_connect', 0)], normal_concat=[2])")
+
+
+def test_equal_ones_have_the_same_hash():
+    first = Genotype.from_json(json.dumps(GOOD))
+    turned = Genotype(dict(reversed(first.cells.items())))
+    assert first == turned and len({first, turned}) == 1
+    assert first != Genotype({"normal": first.cells["normal"]})
 
 
 def changed(*path, value):

@@ -306,8 +306,15 @@ def test_bilinear_against_what_a_pixel_reaches(sizes):
         size,
         probe=1,
     )
+    ours = check(lambda x: functional.upsample_bilinear(x, size=result), size, probe=1)
+    assert ours == field
     assert field.jump == (Fraction(size, result), Fraction(size, result))
     assert max(field.size) == 2
+
+
+def test_a_position_outside_the_map_is_refused():
+    with pytest.raises(ValueError, match=r"position=\(6, 0\); allowed is one within .*\(6, 6\)"):
+        effective_receptive_field(lambda x: x, jnp.ones((1, 6, 6, 1)), (6, 0))
 
 
 def test_the_transpose_of_max_pooling_reads_its_windows():

@@ -19,6 +19,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import search
 from jaxcv import functional
+from jaxcv.training.loss import cross_entropy
 from search.supernet import SearchNetwork
 
 x = jax.random.normal(jax.random.key(0), (4, 6, 6, 4))
@@ -45,15 +46,17 @@ FUNCTIONS = {
 
 def loss(function, x, kernel, mean):
     # Of each half, so that batch norms, whose statistics are of a half, do not matter.
-    y = function(x, kernel)
-    return mean((y ** 3).mean())
+    y = function(x, kernel).reshape(len(x), -1)
+    return mean(cross_entropy(y ** 3, jnp.arange(len(x)) % 2))
 
 for name, function in FUNCTIONS.items():
     halves = lambda x, k: sum(loss(function, half, k, lambda a: a / 2) for half in (x[:2], x[2:]))
     expected = jax.jit(jax.value_and_grad(halves, (0, 1)))(x, kernel)
     for kind in ("manual", "explicit"):
         if (name, kind) == ("supernet", "explicit"):
-            continue
+            # Its batch norms are those of the whole batch here.
+            whole = lambda x, k: loss(function, x, k, lambda a: a)
+            expected = jax.jit(jax.value_and_grad(whole, (0, 1)))(x, kernel)
         types = (AxisType.Auto,) if kind == "manual" else (AxisType.Explicit,)
         mesh = jax.make_mesh((2,), ("d",), axis_types=types)
         specs = (P("d"), P())
@@ -111,6 +114,32 @@ def test_all_work_where_compilation_is_switched_off(function):
     with jax.disable_jit():
         found = function(x)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: functional.conv2d(x, KERNEL),
+        lambda x: functional.depthwise_conv2d(x, KERNEL),
+        lambda x: functional.conv_transpose2d(x, jnp.ones((2, 2, 1, 1))),
+        lambda x: functional.max_pool2d(x, 2),
+        lambda x: functional.avg_pool2d(x, 2),
+        lambda x: functional.global_avg_pool2d(x),
+        lambda x: functional.adaptive_avg_pool2d(x, 2),
+        lambda x: functional.upsample_bilinear(x, 2),
+        lambda x: functional.batch_norm(x),
+    ],
+)
+def test_bytes_are_refused_where_weights_would_be_rounded_to_them(function):
+    with pytest.raises(ValueError, match="x has type uint8; allowed are floats"):
+        function(jnp.full((1, 5, 5, 1), 7, jnp.uint8))
+
+
+def test_sizes_may_come_from_arrays():
+    x = jnp.arange(25.0).reshape(1, 5, 5, 1)
+    expected = functional.conv2d(x, KERNEL, stride=2, padding=1)
+    found = functional.conv2d(x, KERNEL, stride=np.int64(2), padding=np.ones(1, int)[0])
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_images_with_the_same_kernel_stay_one_convolution():

@@ -172,6 +172,12 @@ def test_wrong_sizes_are_named(f):
         f(SQUARE, size=(4, 0))
 
 
+def test_places_outside_the_plane_get_nothing():
+    x, places = jnp.ones((1, 1, 3, 1)), jnp.array([-1, 0, 4]).reshape(1, 1, 3, 1)
+    y = functional.max_unpool2d(x, places, size=2)
+    np.testing.assert_array_equal(y[0, ..., 0], [[1, 0], [0, 0]])
+
+
 def test_wrong_arguments_of_unpooling_are_named():
     with pytest.raises(ValueError, match="scale=0"):
         functional.unpool_bed_of_nails(SQUARE, 0)

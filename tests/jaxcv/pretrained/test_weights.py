@@ -35,6 +35,18 @@ def assert_equal(ours, others):
         np.testing.assert_array_equal(array, others[path], strict=True)
 
 
+def test_the_small_networks_of_both_libraries_load(tmp_path):
+    for library, options in (
+        ("pytorch_resnet_cifar10", {}),
+        ("pytorch-cifar-models", {"shortcut": "projection"}),
+    ):
+        model = create_model("resnet20_cifar", **options, rngs=nnx.Rngs(0))
+        path = tmp_path / f"{library}.safetensors"
+        save_weights(model, path, "resnet20_cifar", library=library)
+        again = create_model("resnet20_cifar", **options, pretrained=path)
+        assert_equal(again, model)
+
+
 @pytest.mark.parametrize("name", [name for name in list_models() if MODELS[name].names])
 def test_every_name_is_given_once_and_leads_back(name):
     model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))

@@ -1,5 +1,6 @@
 """The loop alone, around a state that counts."""
 
+import signal
 from typing import NamedTuple
 
 import jax
@@ -34,7 +35,7 @@ def advance_with(change):
     return advance
 
 
-def run_fit(folder, change, log=None):
+def run_fit(folder, change, log=None, end_epoch=lambda state: {"weight": float(state.weight)}):
     run = None if folder is None else Run.create(folder, "train", {})
     return fit(
         init,
@@ -42,7 +43,7 @@ def run_fit(folder, change, log=None):
         epochs=3,
         steps_per_epoch=4,
         images_per_step=1,
-        end_epoch=lambda state: {"weight": float(state.weight)},
+        end_epoch=end_epoch,
         description="test",
         run=run,
         log=log,
@@ -73,3 +74,14 @@ def test_nothing_that_is_not_finite_is_kept(tmp_path, step, what):
     assert checkpoint.steps(tmp_path / "checkpoints") == [0, 4]
     step, state = checkpoint.restore_latest(tmp_path / "checkpoints", init())
     assert step == 4 and state.weight == 1
+
+
+def test_an_interrupt_in_the_last_epoch_lets_nothing_else_begin(tmp_path):
+    def end_epoch(state):
+        if state.step == 12:
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 12 of 12"):
+        run_fit(tmp_path, lambda step, weight: weight, end_epoch=end_epoch)
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 12

@@ -95,6 +95,21 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path, damage):
     assert step == 5
 
 
+def test_damage_that_has_no_words_is_damage_too(tmp_path, monkeypatch):
+    for step in (5, 10):
+        checkpoint.save(tmp_path, step, STATE)
+    load = checkpoint._load
+
+    def silent(path, like):
+        if path.name == "10":
+            raise EOFError
+        return load(path, like)
+
+    monkeypatch.setattr(checkpoint, "_load", silent)
+    with pytest.warns(UserWarning, match=r"checkpoint 10 is damaged \(EOFError\)"):
+        assert checkpoint.restore_latest(tmp_path, STATE)[0] == 5
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_reading_removes_nothing_and_the_writer_what_is_no_good(tmp_path):
     for step in (5, 10):
