@@ -1,4 +1,5 @@
-"""Pages of HTML that need no other file and no network, and the pictures in them."""
+"""Pages of HTML that need no other file and no network, and the pictures in them; tables of
+Markdown."""
 
 import itertools
 import re
@@ -103,6 +104,21 @@ def results_table(
         f'<div class="scroll"><table class="results"><thead><tr>{titles}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def markdown_table(
+    head: Sequence[str], lines: Iterable[Sequence[str]], numbers: slice = slice(1, None)
+) -> str:
+    """A table of Markdown.
+
+    Args:
+        head: titles of the columns.
+        lines: texts of each row.
+        numbers: the columns that stand on the right; all but the first by default.
+    """
+    rule = ["---"] * len(head)
+    rule[numbers] = ["---:"] * len(rule[numbers])
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *lines))
 
 
 def picture(

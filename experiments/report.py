@@ -116,7 +116,8 @@ def draw_pictures(
         body.append("<h2>Mixing weights</h2>")
         for kind in mixes[0]:
             history = np.array([mix[kind] for mix in mixes])
-            figure = draw_weights(history, primitives[kind], inputs=first_node(kind))
+            found = genotype.cells.get(kind) if isinstance(genotype, Genotype) else None
+            figure = draw_weights(history, primitives[kind], inputs=first_node(kind), cell=found)
             body.append(picture(folder, f"weights_{kind}", f"{kind} cell", figure))
     return "\n".join(body)
 

@@ -11,6 +11,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from experiments import cli
+from experiments.page import markdown_table
 from jaxcv.analysis import count_parameters
 from jaxcv.genotype import published
 from jaxcv.models import CIFAR, CellNetwork, Network, create_model
@@ -227,7 +228,7 @@ def markdown(rows: Sequence[Row], counts: Sequence[int | None]) -> str:
         "source",
         "here",
     )
-    lines = [head, ("---", *["---:"] * 7, *["---"] * 3)]
+    lines = []
     notes: list[str] = []
     for row, parameters in zip(rows, counts, strict=True):
         mark = ""
@@ -248,9 +249,8 @@ def markdown(rows: Sequence[Row], counts: Sequence[int | None]) -> str:
                 row.name or "–",
             )
         )
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     listed = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
-    return f"{table}\n{listed}"
+    return f"{markdown_table(head, lines, slice(1, -3))}\n{listed}"
 
 
 def _error(figures: Figures | None) -> str:

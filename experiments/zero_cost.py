@@ -27,10 +27,11 @@ from search.discrete import Point
 from search.evaluators import tabular
 from search.evaluators.untrained import UntrainedNASBench201
 from search.evaluators.zero_cost import PROXIES
-from search.plot import save
+from search.plot import save, tidy
 from search.spaces import nasbench201
 
 _RANKED = (*PROXIES, "parameters")
+_TITLES = {"synflow": "SynFlow", "naswot": "NASWOT", "snip": "SNIP", "grad_norm": "Gradient norm"}
 # Spearman's rank correlation over more cells of CIFAR-10 (arXiv:2101.08134, arXiv:2210.03230).
 PUBLISHED = {"synflow": 0.74, "naswot": 0.77, "parameters": 0.75}
 
@@ -152,17 +153,21 @@ def finite(found: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def picture(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Test accuracy against each proxy, both as ranks."""
-    figure = Figure((10.5, 6.6), facecolor="white", layout="constrained")
+    """Test accuracy against each proxy, both as ranks, the best proxy first."""
+    figure = Figure((8.6, 5.8), facecolor="white", layout="constrained")
+    grid = figure.subplots(2, 3, sharex=True, sharey=True)
     accuracies = stats.rankdata([row["test_accuracy"] for row in rows])
-    for axes, name in zip(figure.subplots(2, 3).flat, _RANKED, strict=True):
+    best = sorted(_RANKED, key=lambda name: found[name]["spearman"], reverse=True)
+    for axes, name in zip(grid.flat, best, strict=True):
         scores = [-np.inf if row[name] is None else row[name] for row in rows]
         axes.scatter(stats.rankdata(scores), accuracies, s=9, color="#0072b2", alpha=0.6, lw=0)
-        axes.set_title(f"{name.replace('_', ' ')}: {found[name]['spearman']:.2f}", size=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8.5, color="#999999", labelcolor="#444444")
-    figure.supxlabel("rank by the proxy", size=10)
-    figure.supylabel("rank by test accuracy after training", size=10)
+        title = _TITLES.get(name, name.replace("_", " ").capitalize())
+        axes.set_title(f"{title}: Spearman {found[name]['spearman']:.2f}", size=10, loc="left")
+        tidy(axes)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("rank by test accuracy", size=10)
+    for axes in grid[-1]:
+        axes.set_xlabel("rank by the proxy", size=10)
     return figure
 
 

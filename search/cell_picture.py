@@ -71,7 +71,7 @@ def draw_cell(cell: Cell, title: str | None = None, *, inputs: int = 2) -> Figur
         labels, edges = _recurrent_graph(cell)
     else:
         labels, edges = _graph(cell, inputs)
-    boxes, lines = _boxes_and_lines(len(labels), inputs, edges)
+    boxes, lines = _boxes_and_lines(labels, inputs, edges)
     links = [link for line in lines for link in itertools.pairwise(line.boxes)]
     y, ports = arrange(boxes, links)
     bottom = min(at - box.height / 2 for at, box in zip(y, boxes, strict=True)) - _EDGE
@@ -127,7 +127,7 @@ def _recurrent_graph(cell: Cell) -> tuple[list[str], list[_Arc]]:
     """The same of a recurrent cell, whose state 0 stands behind the two inputs that it is made
     of."""
     _, edges = _graph(cell, 1, behind=2)
-    labels = ["$x_t$", "$h_{t-1}$", *map(str, range(len(cell.nodes) + 1)), "$h_t$"]
+    labels = ["$x_t$", "$h_{t-1}$", *map(str, range(len(cell.nodes) + 1)), "$h_t =$ mean"]
     return labels, [(0, 2, None), (1, 2, None), *edges]
 
 
@@ -138,10 +138,12 @@ class _Line(NamedTuple):
     boxes: list[int]
 
 
-def _boxes_and_lines(states: int, inputs: int, edges: list[_Arc]) -> tuple[list[Box], list[_Line]]:
+def _boxes_and_lines(
+    labels: list[str], inputs: int, edges: list[_Arc]
+) -> tuple[list[Box], list[_Line]]:
     """The boxes, first those of the cell's states and its output, then labels and places to pass;
     and the lines through them. A node is as far to the right as its inputs demand."""
-    output = states - 1
+    output = len(labels) - 1
     depths = [0] * inputs
     for state in range(inputs, output):
         depths.append(1 + max(depths[source] for source, target, _ in edges if target == state))
@@ -153,8 +155,10 @@ def _boxes_and_lines(states: int, inputs: int, edges: list[_Arc]) -> tuple[list[
     for state, column in enumerate(columns):
         leaving = sum(source == state for source, _, _ in edges)
         entering = sum(target == state for _, target, _ in edges)
-        height = max(0.46, 0.14 + 0.13 * max(leaving, entering))
-        boxes.append(Box(column, 0.62 if state < inputs else 0.46, height, 0.12))
+        height = max(0.36, 0.14 + 0.13 * max(leaving, entering))
+        text = _text_width(labels[state], _STATE_SIZE)
+        width = 0.62 if state < inputs else max(0.36, text + 0.16)
+        boxes.append(Box(column, width, height, 0.12))
     lines = []
     for source, target, operation in edges:
         passed = range(columns[source] + 1, columns[target])
@@ -181,7 +185,7 @@ def _abscissas(boxes: list[Box], links: list[tuple[int, int]], ports: np.ndarray
         here = [i for i, (_, target) in enumerate(links) if boxes[target].column == column]
         rise = np.abs(np.diff(ports[here])).max(initial=0.0)
         width = max(box.width for box in boxes if box.column == column)
-        left = right + (min(max(0.3, 0.3 * rise), 0.75) if column else _EDGE)
+        left = right + (min(max(0.2, 0.3 * rise), 0.75) if column else _EDGE)
         centres.append(left + width / 2)
         right = left + width
     return np.array([centres[box.column] for box in boxes])

@@ -7,28 +7,44 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from jaxcv.genotype import Cell
 from jaxcv.training.run import write_atomically
 from search.cell_picture import draw_cell, operation_colors, operation_label, state_label
 
-__all__ = ["draw_cell", "draw_curves", "draw_watch", "draw_weights", "save", "to_svg"]
+__all__ = [
+    "draw_cell",
+    "draw_curves",
+    "draw_watch",
+    "draw_weights",
+    "log_scale",
+    "save",
+    "tidy",
+    "to_svg",
+]
 
 _SPLITS = {"": "#0072b2", "valid": "#d55e00", "test": "#009e73"}
 _STYLES = (("-", "o"), ((0, (4, 1.5)), "s"), ((0, (1, 1)), "^"), ((0, (5, 1, 1, 1)), "D"))
 
 
 def draw_weights(
-    history: np.ndarray, primitives: Sequence[str], title: str | None = None, *, inputs: int = 2
+    history: np.ndarray,
+    primitives: Sequence[str],
+    title: str | None = None,
+    *,
+    inputs: int = 2,
+    cell: Cell | None = None,
 ) -> Figure:
     """How the mixing weights of one kind of cell moved: a row of panels for each node, a panel for
-    each of its edges, a line for each primitive.
+    each of its edges, a line for each primitive, thick for those that were chosen.
 
     Args:
         history: [epochs, edges, primitives], the weights after each epoch. Node i, from 0, has
@@ -36,6 +52,7 @@ def draw_weights(
         primitives: their names.
         title: of the figure.
         inputs: of the cell, 2, or 1 of a recurrent one, whose node 0 that is.
+        cell: what was chosen; by default no line is thick.
 
     Raises:
         ValueError: for a history that has no epoch, not the edges of such nodes, or another number
@@ -67,20 +84,23 @@ def draw_weights(
     first: Axes | None = None
     edge = 0
     for node in range(nodes):
+        chosen = set(cell.nodes[node]) if cell else set()
         for source in range(node + inputs):
             axes = figure.add_subplot(grid[node, source], sharex=first, sharey=first)
             first = first or axes
             for primitive, name in enumerate(primitives):
-                axes.plot(epochs, history[:, edge, primitive], **styles[name])
+                (line,) = axes.plot(epochs, history[:, edge, primitive], **styles[name])
+                if (name, source) in chosen:
+                    line.set(linewidth=3, zorder=3)
             axes.set_title(f"{label(source)} → {label(node + inputs)}", size=10, pad=3)
-            _tidy(axes, len(history))
+            _tidy_epochs(axes, len(history))
             axes.tick_params(labelleft=source == 0, labelbottom=node == nodes - 1)
             edge += 1
     assert first is not None
     first.set_ylim(0, 1.05 * max(float(np.nanmax(history)), 1e-3))
     figure.supxlabel("epoch", size=10)
     figure.supylabel("mixing weight", size=10)
-    lines = first.get_lines()
+    lines = [Line2D([], [], **styles[name]) for name in primitives]
     legend = figure.add_subplot(grid[0, 2:])
     legend.axis("off")
     legend.legend(
@@ -88,6 +108,7 @@ def draw_weights(
         [operation_label(name) for name in primitives],
         loc="upper right",
         ncols=1 if columns == 3 else 2,
+        title="thick: chosen" if cell else None,
         frameon=False,
         fontsize=9,
         borderaxespad=0,
@@ -131,7 +152,7 @@ def draw_curves(
                 )
         axes.set_title("accuracy (%)" if shown == "accuracy" else shown, size=11, loc="left")
         axes.set_xlabel("epoch", size=10)
-        _tidy(axes, len(rows))
+        _tidy_epochs(axes, len(rows))
         if shown == "perplexity":
             axes.set_yscale("log")
             for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -144,20 +165,22 @@ def draw_curves(
     return figure
 
 
-def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_watch(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Figure:
     """What a search collapses by, over the epochs: the largest eigenvalue of the architecture
     Hessian, all its eigenvalues, the skip connections of the normal cell, the entropy of an edge's
-    mixing weights, and the supernet's accuracy as it is and discretized, on the half held out.
+    mixing weights, and the supernet's accuracy as it is and discretized, on the half held out. All
+    scales have 0 in them, so that noise does not look like a rise.
 
     Args:
         rows: of ``metrics.jsonl``; what none of them has is left out.
+        title: of the figure.
 
     Raises:
         ValueError: for rows in which nothing of this was measured.
     """
     panels = [
-        (title, {name: scale for name in names if any(name in row for row in rows)})
-        for title, names, scale in (
+        (shown, {name: scale for name in names if any(name in row for row in rows)})
+        for shown, names, scale in (
             ("largest eigenvalue", ("eigenvalue",), 1),
             ("all eigenvalues", ("spectrum",), 1),
             ("skip connections", ("skip_connections",), 1),
@@ -165,13 +188,13 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
             ("accuracy (%)", ("valid_accuracy", "discretized_accuracy"), 100),
         )
     ]
-    panels = [(title, names) for title, names in panels if names]
+    panels = [(shown, names) for shown, names in panels if names]
     if not panels:
         raise ValueError("rows have nothing that was watched; allowed are those of a search")
-    figure = Figure((2.8 * len(panels), 2.9), facecolor="white", layout="constrained")
-    for axes, (title, names) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    lines = -(-len(panels) // 2)
+    figure = Figure((7.4, 2.5 * lines), facecolor="white", layout="constrained")
+    for number, (shown, names) in enumerate(panels, 1):
+        axes = figure.add_subplot(lines, 2, number)
         for (name, scale), color in zip(names.items(), _SPLITS.values(), strict=False):
             points = [(row["epoch"], scale * row[name]) for row in rows if name in row]
             several = name == "spectrum"
@@ -185,13 +208,17 @@ def draw_watch(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     name
                 ),
             )
-        axes.set_title(title, size=11, loc="left")
+        axes.set_title(shown, size=11, loc="left")
         axes.set_xlabel("epoch", size=10)
-        _tidy(axes, len(rows))
-        if title == "skip connections":
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _tidy_epochs(axes, len(rows))
+        if shown == "skip connections":
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.update_datalim([(rows[0]["epoch"], 0)])
+        axes.autoscale_view()
         if len(names) > 1:
             axes.legend(frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, size=12, weight="bold")
     return figure
 
 
@@ -218,12 +245,28 @@ def _line_styles(primitives: Sequence[str], points: bool) -> dict[str, dict[str,
     return styles
 
 
-def _tidy(axes: Axes, epochs: int) -> None:
+def tidy(axes: Axes) -> None:
+    """Lines that stand back: no frame above and on the right, grey axes, a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, color="#999999", labelcolor="#444444")
+    axes.tick_params(which="both", labelsize=9, color="#999999", labelcolor="#444444")
+
+
+def log_scale(axes: Axes, *axis: Literal["x", "y"]) -> None:
+    """A logarithmic scale with marks at 1, 2, 5, 10, ..."""
+    for name in axis:
+        axes.set(**{f"{name}scale": "log"})
+        getattr(axes, f"{name}axis").set(
+            major_locator=LogLocator(subs=(1, 2, 5)),
+            major_formatter="{x:g}",
+            minor_locator=NullLocator(),
+        )
+
+
+def _tidy_epochs(axes: Axes, epochs: int) -> None:
+    tidy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if epochs == 1:
         axes.set_xlim(0, 2)

@@ -29,9 +29,9 @@ from jaxcv.training.run import write_atomically
 _HOW = """\
 Steps of jaxcv and of PyTorch, taken in turns on one machine at equal sizes, PyTorch in the fastest
 of its forms. Every figure is a median with its smallest and largest value; a ratio of times below 1
-says that jaxcv is faster. "Of the product's speed" is the multiply-adds a second of a step, by those of
-a product of two large matrices on this machine. "Operands and results" are the bytes that all
-convolutions and products of a step take and give. "Changed" says that files were not committed then.
+says that jaxcv is faster. "Of the product's speed" is a step's multiply-adds a second, by those
+of a product of two large matrices on this machine. "Operands and results" are the bytes that all
+convolutions and products of a step take and give. "Changed" says that not all files were committed.
 Written by `python -m experiments.benchmark`."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from experiments.page import markdown_table
+
 _BEGIN, _END = "<!-- benchmark -->", "<!-- /benchmark -->"
 
 Row = Mapping[str, Any]
@@ -135,14 +137,13 @@ def _lines(rows: Sequence[tuple[Row, Record, str]], columns: Sequence[Column]) -
     """A table of those columns in which there is something; the marks of the runs come last."""
     columns = [(title, cell) for title, cell in columns if any(cell(r, rec) for r, rec, _ in rows)]
     marked = any(mark for *_, mark in rows)
-    lines = [
+    return markdown_table(
         [*(title for title, _ in columns), *(["run"] if marked else [])],
-        ["---", *["---:"] * (len(columns) - 1 + marked)],
-    ]
-    for row, record, mark in rows:
-        cells = [cell(row, record) or "–" for _, cell in columns]
-        lines.append([*cells, *([mark] if marked else [])])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        [
+            [*(cell(row, record) or "–" for _, cell in columns), *([mark] if marked else [])]
+            for row, record, mark in rows
+        ],
+    )
 
 
 def _remarks(rows: Sequence[Row]) -> str:

@@ -87,7 +87,7 @@ def write(run: Run) -> None:
         f"<p>{table.sources(rows)} Multiply-adds are those of convolutions and matrix products. "
         "Activations are the most bytes of results alive at one time, of one image.</p>",
         "<h2>Environment</h2>",
-        settings_table(_environments(rows)),
+        settings_table(table.environments(rows)),
     ]
     write_page(run.path / "compare.html", "Networks for images", body)
 
@@ -95,12 +95,3 @@ def write(run: Run) -> None:
 def _note(row: table.Row) -> str:
     facts = [f"{title}: {text}" for title, (text,) in table.columns([row])[1:]]
     return "\n".join([row["model"], *facts, f"source: {row['source']}"])
-
-
-def _environments(rows: Sequence[table.Row]) -> dict[str, str]:
-    """Of the rows, which may have been measured in several: each value that there is."""
-    found: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for name, value in row["on"].items():
-            found.setdefault(name, {})[value] = None
-    return {name: ", ".join(values) for name, values in found.items() if name != "written"}

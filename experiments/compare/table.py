@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.page import results_table
+from experiments.page import markdown_table, results_table
 
 Row = Mapping[str, Any]
 
@@ -57,11 +57,10 @@ def _lines(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table of the rows, and the sources of the accuracies."""
+    """A Markdown table of the rows, the sources of the accuracies, and what was measured on."""
     head, *body = _lines(rows)
-    rule = ["---", "---", *["---:"] * (len(head) - 2)]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
-    return f"{table}\n{sources(rows)}\n"
+    on = ", ".join(f"{name} {value}" for name, value in environments(rows).items())
+    return f"{markdown_table(head, body, slice(2, None))}\n{sources(rows)}\n\nMeasured on: {on}.\n"
 
 
 def sources(rows: Sequence[Row]) -> str:
@@ -74,10 +73,20 @@ def sources(rows: Sequence[Row]) -> str:
     return f"Top-1 accuracies as published: {listed}."
 
 
+def environments(rows: Sequence[Row]) -> dict[str, str]:
+    """Of the rows, which may have been measured in several: each value that there is."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name, value in row["on"].items():
+            found.setdefault(name, {})[value] = None
+    return {name: ", ".join(values) for name, values in found.items() if name != "written"}
+
+
 def comma_separated(rows: Sequence[Row]) -> str:
-    """The rows as CSV, in base units: counts, bytes, seconds."""
+    """The rows as CSV, in base units: counts, bytes, seconds; not what they were measured on."""
     file = io.StringIO()
-    plain = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    left_out = ("on", "seconds")
+    plain = [{key: value for key, value in row.items() if key not in left_out} for row in rows]
     for flat, row in zip(plain, rows, strict=True):
         for batch, time in row["seconds"].items():
             flat |= {f"seconds_{batch}_{name}": value for name, value in time.items()}

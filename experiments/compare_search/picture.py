@@ -8,49 +8,63 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
+from matplotlib.transforms import Transform
+from scipy import optimize, stats
 
+from experiments.compare_search.methods import METHODS
 from experiments.compare_search.table import Summary
+from search.plot import log_scale, tidy
 
+_REFERENCES = (METHODS["random"].title, METHODS["random_search"].title)
 _MARK, _PLAIN, _SOFT = "#0072b2", "#5d6670", "#9aa4ae"
 
 
 def draw_errors(found: Sequence[Summary]) -> Figure:
-    """Test errors by method: a ring a seed, a bar for the mean, a line of a deviation each way.
-    What was not searched is grey, with its mean across all rows to compare with."""
-    figure = Figure((7.2, 0.42 * len(found) + 1.0), facecolor="white", layout="constrained")
+    """Test errors by method, the best first: of several seeds a dot each, a bar for their mean and
+    a line of a deviation each way; of one a ring. Beside them the parameters, which alone explain
+    much. A line marks random cells, or else random search, to compare with."""
+    found = sorted(found, key=lambda summary: summary.mean)
+    titles = [summary.title for summary in found]
+    reference = next((t for t in _REFERENCES if t in titles), "")
+    figure = Figure((7.2, 0.36 * len(found) + 1.2), facecolor="white", layout="constrained")
     axes = figure.subplots()
+    tidy(axes)
     for place, summary in enumerate(found):
-        searched = summary.kind != "random"
-        color, mean, reach = (
-            _MARK if searched else _PLAIN,
-            100 * summary.mean,
-            100 * summary.deviation,
-        )
-        if not searched:
-            axes.axvline(mean, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        axes.plot([mean - reach, mean + reach], [place] * 2, color=color, linewidth=1.6)
-        axes.plot(mean, place, "|", color=color, markersize=14, markeredgewidth=2.4)
+        color = _PLAIN if summary.title == reference else _MARK
+        mean, reach = 100 * summary.mean, 100 * summary.deviation
+        several = len(summary.errors) > 1
         errors = [100 * error for error in summary.errors]
-        axes.plot(
-            errors,
-            [place] * len(errors),
-            "o",
-            markersize=6,
-            markerfacecolor="white",
-            markeredgecolor=color,
-            markeredgewidth=1.3,
-        )
-    axes.set_yticks(range(len(found)), [summary.title for summary in found], size=10)
+        fill = color if several else "white"
+        axes.plot(errors, [place] * len(errors), "o", color=color, markerfacecolor=fill)
+        if several:
+            axes.plot([mean - reach, mean + reach], [place] * 2, color=color, linewidth=1.6)
+            axes.plot(mean, place, "|", color=color, markersize=15, markeredgewidth=2.4)
+        if summary.title == reference:
+            axes.axvline(mean, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+            text = f"{reference}, mean" if several else reference
+            _above(axes, mean, text, axes.get_xaxis_transform(), "center")
+        text, row = f"{summary.parameters / 1e3:,.0f} K", axes.get_yaxis_transform()
+        axes.text(1.07, place, text, size=9, color=_PLAIN, ha="right", va="center", transform=row)
+    _above(axes, 1.07, "parameters", axes.transAxes, "right")
+    if 0 < 4 * found[0].mean < found[-1].mean:
+        log_scale(axes, "x")
+    axes.set_yticks(range(len(found)), titles, size=10, color="black")
     axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.set_xlabel("test error (%): rings are seeds, bars their mean ± deviation", size=10)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#999999")
+    marks = {
+        "dots are seeds, bars their mean ± deviation": [len(s.errors) > 1 for s in found],
+        "rings are single seeds": [len(s.errors) == 1 for s in found],
+    }
+    said = "; ".join(text for text, those in marks.items() if any(those))
+    axes.set_xlabel(f"test error (%); {said}", size=10)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=9, color="#999999", labelcolor="#444444")
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
+    axes.grid(visible=False, axis="y")
     return figure
+
+
+def _above(axes: Axes, x: float, text: str, transform: Transform, side: str) -> None:
+    """A remark above the frame."""
+    axes.text(x, 1.01, text, size=9, color=_PLAIN, ha=side, va="bottom", transform=transform)
 
 
 _COLORS = (_PLAIN, _MARK, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -86,29 +100,33 @@ def draw_progress(curves: Mapping[str, Curve], title: str) -> Figure:
         curves: by the name of the method. Bands are 95% confidence intervals of the mean.
         title: what error that is.
     """
-    figure = Figure((7.6, 4.2), facecolor="white", layout="constrained")
+    figure = Figure((7.6, 5.0), facecolor="white", layout="constrained")
     axes = figure.subplots()
     for curve, color in zip(curves.values(), itertools.cycle(_COLORS), strict=False):
         _draw(axes, curve, color)
     _frame(axes, curves)
     low, high = axes.get_ylim()
-    ends = zip((curve.percent()[0][-1] for curve in curves.values()), curves, _COLORS, strict=False)
-    # Labels stand beside the ends of their curves, and apart.
-    place, step = -np.inf, 0.055 * (high - low)
-    for end, name, color in sorted(ends):
-        place = max(end, place + step)
+    colors = itertools.cycle(_COLORS)
+    ends = sorted(zip((c.percent()[0][-1] for c in curves.values()), curves, colors, strict=False))
+    # Labels stand as near the ends of their curves as they can, and apart.
+    apart = 0.046 * (high - low) * np.arange(len(ends))
+    places = apart + optimize.isotonic_regression([end for end, *_ in ends] - apart).x
+    line = {"arrowstyle": "-", "linewidth": 0.8, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+    for (end, name, color), place in zip(ends, places, strict=True):
         axes.annotate(
             name,
-            (1, place),
-            (8, 0),
+            (1, end),
+            (1.05, place),
             xycoords=("axes fraction", "data"),
-            textcoords="offset points",
             color=color,
             size=9.5,
             va="center",
             annotation_clip=False,
+            arrowprops=line | {"color": color},
         )
-    axes.set_xlabel("trials", size=10)
+    searches = max(curve.searches for curve in curves.values())
+    bands = "; bands: 95 % confidence of the mean" if searches > 2 else ""
+    axes.set_xlabel(f"trials (curves: means of {searches} searches{bands})", size=10)
     axes.set_title(title, size=11, loc="left")
     return figure
 
@@ -126,7 +144,8 @@ def draw_progress_apart(curves: Mapping[str, Curve], title: str) -> Figure:
     for axes, (name, own) in zip(panels.flat, curves.items(), strict=False):
         for other in curves.values():
             center, _ = other.percent()
-            axes.plot(range(1, len(center) + 1), center, color="#c3c9cf", linewidth=1)
+            trials = range(1, len(center) + 1)
+            axes.plot(trials, center, color="#c3c9cf", linewidth=1, drawstyle="steps-post")
         _draw(axes, own, _MARK)
         _frame(axes, curves)
         axes.set_title(name, size=9.5, loc="left")
@@ -141,8 +160,9 @@ def draw_progress_apart(curves: Mapping[str, Curve], title: str) -> Figure:
 def _draw(axes: Axes, curve: Curve, color: str) -> None:
     center, reach = curve.percent()
     trials = range(1, len(center) + 1)
-    axes.plot(trials, center, color=color, linewidth=1.6)
-    axes.fill_between(trials, center - reach, center + reach, color=color, alpha=0.18, lw=0)
+    axes.plot(trials, center, color=color, linewidth=1.6, drawstyle="steps-post")
+    low, high = center - reach, center + reach
+    axes.fill_between(trials, low, high, color=color, alpha=0.15, lw=0, step="post")
 
 
 def _frame(axes: Axes, curves: Mapping[str, Curve]) -> None:
@@ -157,8 +177,4 @@ def _frame(axes: Axes, curves: Mapping[str, Curve]) -> None:
     axes.set_xlim(1, max(len(center), 2))
     axes.set_ylim(max(low - margin, 0), high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, color="#999999", labelcolor="#444444")
+    tidy(axes)

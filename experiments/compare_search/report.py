@@ -23,13 +23,12 @@ from experiments.compare_search.table import (
     HEAD,
     TABULAR_HEAD,
     cells,
-    markdown,
     summaries,
     tabular_cells,
     tabular_summary,
 )
 from experiments.environment import environment
-from experiments.page import picture, results_table, settings_table, write_page
+from experiments.page import markdown_table, picture, results_table, settings_table, write_page
 from jaxcv.training.run import write_atomically
 
 
@@ -42,7 +41,7 @@ def write_tabular(
     """Writes the table of the methods so far and that of cheap evaluators, and their page; gives
     back the tables."""
     lines = tabular_cells(found)
-    text = markdown(TABULAR_HEAD, lines) + _ranks_text(ranks)
+    text = markdown_table(TABULAR_HEAD, lines, slice(1, -1)) + _ranks_text(ranks)
     write_atomically(folder / "results.md", text)
     summary_of = {name: tabular_summary(name, own) for name, own in found.items()}
     best = min(summary_of.values(), key=lambda summary: summary.mean)
@@ -83,7 +82,7 @@ def write(folder: Path, options: Options, rows: Sequence[dict[str, Any]]) -> str
     ranks = cheap.correlations(ordered)
     record = {"options": asdict(options), "rows": ordered, "correlations": ranks}
     write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
-    text = markdown(HEAD, map(cells, found)) + _ranks_text(ranks)
+    text = markdown_table(HEAD, map(cells, found), slice(1, -1)) + _ranks_text(ranks)
     write_atomically(folder / "results.md", text)
     best = min(found, key=lambda summary: summary.mean)
     body = [
@@ -131,7 +130,7 @@ def _progress(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _ranks_text(ranks: Sequence[dict[str, Any]]) -> str:
     """The table of cheap evaluators, below the one of methods, if there is something to say."""
-    return "\n" + markdown(cheap.HEAD, cheap.cells(ranks)) if ranks else ""
+    return "\n" + markdown_table(cheap.HEAD, cheap.cells(ranks)) if ranks else ""
 
 
 def _ranks_part(ranks: Sequence[dict[str, Any]], truth: str) -> list[str]:

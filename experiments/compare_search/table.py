@@ -1,6 +1,6 @@
 """The table of a comparison, in the columns of the papers' Table 1 (arXiv:1806.09055)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,9 +143,3 @@ def _with_deviation(mean: float, found: Summary) -> str:
     """In percent; one seed has no deviation."""
     text = f"{100 * mean:.2f}"
     return f"{text} ± {100 * found.deviation:.2f}" if len(found.errors) > 1 else text
-
-
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table of texts; all columns but the first and the last are numbers."""
-    rule = ["---", *["---:"] * (len(head) - 2), "---"]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *lines))

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.compare import command, table
@@ -28,7 +30,7 @@ def row(name, **changes):
         "multiply_adds": 300_000_000,
         "activation_bytes": 2_500_000,
         "seconds": {"1": time, "8": {**time, "median": 2.0}},
-        "on": {"device": "a device", "written": "now"},
+        "on": {"device": "a device", "processors": "2", "written": "now"},
     }
     return figures | changes
 
@@ -44,12 +46,14 @@ def test_tables_hold_the_figures_in_units_for_readers():
     assert columns["ms at 8"][0] == "2000.0" and columns["images/s at 8"][0] == "4.0"
     lines = table.markdown(ROWS).splitlines()
     assert len({line.count("|") for line in lines[:5]}) == 1
-    assert "a paper (a1, a2)" in lines[-1]
+    assert "a paper (a1, a2)" in lines[-3]
+    assert lines[-1] == "Measured on: device a device, processors 2."
 
 
 def test_csv_holds_the_figures_in_base_units():
     first, *_ = csv.DictReader(io.StringIO(table.comma_separated(ROWS)))
     assert first["parameters"] == "5000000" and first["seconds_8_longest"] == "0.75"
+    assert "on" not in first
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -59,6 +63,44 @@ def test_pictures_have_a_part_for_each_model(name):
     (axes,) = figure.axes
     parts = {part.get_gid() for part in (*axes.collections, *axes.patches)}
     assert {"a1", "a2"} <= parts
+
+
+def test_names_stand_beside_their_circles_and_cover_nothing():
+    rows = [
+        row(f"{'abcdefgh'[n // 8] * 9}{n}", top1=70 + 0.2 * n, parameters=10 ** (6 + n % 3))
+        | {"multiply_adds": 3e8 * (1 + 0.1 * (7 * n % 30))}
+        for n in range(60)
+    ]
+    figure = PICTURES["operations"][1](rows)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    best = {f"{'abcdefgh'[n // 8] * 9}{n}" for n in (7, 15, 23, 31, 39, 47, 55, 59)}
+    assert best <= set(boxes) and len(boxes) < len(rows)
+    others = [axes.get_legend().get_window_extent(), *boxes.values()]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(others, 2))
+    assert {text.get_text() for text in axes.get_legend().get_texts()} >= {
+        "others",
+        "10 M parameters",
+    }
+    lined = {
+        text
+        for text, box in boxes.items()
+        if any(
+            box.padded(8).contains(*axes.transData.transform(line.get_xydata()[-1]))
+            for line in axes.get_lines()
+        )
+    }
+    for circle in axes.collections:
+        if circle.get_gid():
+            place = axes.transData.transform(circle.get_offsets()[0])
+            radius = np.sqrt(circle.get_sizes()[0] / np.pi) * figure.dpi / 72
+            for name, box in boxes.items():
+                far = np.maximum(0, np.maximum(box.min - place, place - box.max))
+                distance = np.hypot(*far) - radius
+                assert distance > 0
+                if name not in lined:
+                    assert (distance < 8) == (name == circle.get_gid())
 
 
 def test_the_page_says_the_figures_of_each_part(tmp_path):

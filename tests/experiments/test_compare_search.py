@@ -19,7 +19,8 @@ from experiments.compare_search.picture import (
     draw_progress,
     draw_progress_apart,
 )
-from experiments.compare_search.table import HEAD, cells, markdown, summaries, tabular_cells
+from experiments.compare_search.table import HEAD, cells, summaries, tabular_cells
+from experiments.page import markdown_table
 from experiments.presets import CLASSIFICATION, PUBLISHED
 from jaxcv import data
 from jaxcv.genotype import SINGLE, Genotype
@@ -114,15 +115,26 @@ def test_the_table_has_means_and_deviations_of_a_sample():
     assert darts.mean == pytest.approx(0.2) and random.deviation == 0
     assert darts.deviation == pytest.approx(np.std([0.1, 0.3], ddof=1))
     assert (darts.parameters, darts.skips, random.skips) == (1500, 0.5, None)
-    lines = markdown(HEAD, map(cells, [darts, random])).splitlines()
+    lines = markdown_table(HEAD, map(cells, [darts, random]), slice(1, -1)).splitlines()
     assert "20.00 ± 14.14" in lines[2] and "| 20.00 |" in lines[3]
     assert {line.count("|") for line in lines} == {len(HEAD) + 1}
 
 
-def test_the_picture_has_a_ring_for_each_seed():
-    (axes,) = draw_errors(summaries(ROWS)).axes
-    rings = [line for line in axes.get_lines() if line.get_marker() == "o"]
-    assert [list(np.round(ring.get_xdata(), 6)) for ring in rings] == [[10, 30], [20]]
+def test_the_picture_has_the_best_first_and_a_mark_for_each_seed():
+    rows = [*ROWS, row("random_search", 0, 0.04), row("gdas", 0, 0.05)]
+    (axes,) = draw_errors(summaries(rows)).axes
+    marks = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [np.round(line.get_xdata(), 6).tolist() for line in marks] == [[4], [5], [10, 30], [20]]
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [True, True, False, True]
+    names = ["Random search", "GDAS", "DARTS (first order)", "Random cell"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    sizes = ["1 K", "1 K", "2 K", "1 K"]
+    texts = [text.get_text() for text in axes.texts]
+    # Of random cells and random search the former are what is compared with.
+    assert texts == [*sizes[:3], "Random cell", sizes[3], "parameters"]
+    bars = [line for line in axes.get_lines() if line.get_marker() == "|"]
+    assert len(bars) == 1 and axes.get_xscale() == "log"
+    assert draw_errors(summaries(ROWS)).axes[0].get_xscale() == "linear"
 
 
 def found(method, error, synflow=None, **more):
@@ -192,6 +204,18 @@ def test_curves_begin_once_no_search_has_failed_in_all_its_trials():
     (axes,) = draw_progress({"a": black_box.mean_curve(errors)}, "error").axes
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [np.nan, 50, 35])
     assert axes.get_ylim()[0] < 35 and axes.get_ylim()[1] > 50
+
+
+def test_names_stand_apart_beside_the_ends_of_curves():
+    ends = {"a": 0.1, "b": 0.2, "c": 0.2, "d": 0.201}
+    curves = {name: black_box.mean_curve(np.array([[0.3, end]] * 3)) for name, end in ends.items()}
+    (axes,) = draw_progress(curves, "error").axes
+    places = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert places["a"] == pytest.approx(10)
+    assert np.diff([places[name] for name in "bcd"]).min() > 0.5
+    assert np.mean([places[name] for name in "bcd"]) == pytest.approx(20.1 - 0.2 / 3)
+    assert {line.get_drawstyle() for line in axes.get_lines()} == {"steps-post"}
+    assert "means of 3 searches; bands: 95 %" in axes.get_xlabel()
 
 
 def test_a_report_has_the_curves_of_black_box_searches(tmp_path):

@@ -42,7 +42,7 @@ def labels_of(cell, inputs):
         return ["$c_{k-1}$", *map(str, range(len(cell.nodes))), "$c_k$"]
     if cell.output.rule == "mean":
         states = map(str, range(len(cell.nodes) + 1))
-        return ["$x_t$", "$h_{t-1}$", *states, "$h_t$"]
+        return ["$x_t$", "$h_{t-1}$", *states, "$h_t =$ mean"]
     return [*map(state_label, range(len(cell.nodes) + 2)), "$c_k$"]
 
 
@@ -167,6 +167,24 @@ def test_weights_have_a_panel_an_edge_and_a_line_a_primitive(epochs, edges, node
     assert len(looks) == len(PRIMITIVES), "two primitives look the same"
 
 
+def test_weights_of_what_was_chosen_are_thick():
+    cell = Cell(
+        ((("none", 0), ("skip_connect", 1)), (("sep_conv_3x3", 0), ("none", 2))),
+        Output("concat", (2, 3)),
+    )
+    axes = draw_weights(np.ones((2, 5, 5)), PRIMITIVES, cell=cell).axes
+    thick = {
+        (panel.get_title(), PRIMITIVES[number])
+        for panel in axes
+        for number, line in enumerate(panel.get_lines())
+        if line.get_linewidth() > 2
+    }
+    edges = [(0, 2, "none"), (1, 2, "skip_connect"), (0, 3, "sep_conv_3x3"), (2, 3, "none")]
+    assert thick == {(f"{state_label(s)} → {state_label(t)}", name) for s, t, name in edges}
+    (legend,) = (panel.get_legend() for panel in axes if panel.get_legend())
+    assert max(line.get_linewidth() for line in legend.get_lines()) < 2
+
+
 def test_weights_refuse_what_is_no_cell():
     with pytest.raises(ValueError, match="history has 13 edges"):
         draw_weights(np.ones((2, 13, 5)), PRIMITIVES)
@@ -244,6 +262,7 @@ def test_signs_of_a_collapse_are_drawn_where_they_were_measured():
         "entropy (nats)": [[[1, 2], [2, 1.5]]],
         "accuracy (%)": [[[1, 50], [2, 60]], [[2, 30]]],
     }
+    assert all(axes.get_ylim()[0] <= 0 for axes in draw_watch(rows).axes)
     rows[1]["spectrum"] = [-1.0, 0.25]
     (spectrum,) = lines()["all eigenvalues"]
     gap = [np.nan, np.nan]
