@@ -21,6 +21,7 @@ from jaxcv.genotype import RECURRENT, Genotype, published_recurrent
 from jaxcv.training.run import Run, write_atomically
 from search import recurrent
 from search.recurrent import Corpus, SearchConfig, TrainConfig
+from search.recurrent.corpus import streams
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def command(arguments: Sequence[str]) -> None:
         files["genotype.json"] = known.to_json()
     corpus = recurrent.load_corpus(options.data)
     if run is None:
+        check(options, corpus)
         run = Run.create(options.folder, "language_search", {"options": asdict(options)}, files)
     space = recurrent.recurrent(options.nodes)
     key = jax.random.key(options.seed)
@@ -108,6 +110,19 @@ def command(arguments: Sequence[str]) -> None:
             text = json.dumps(record | {"environment": environment()}, indent=1)
             write_atomically(run.path / "result.json", text + "\n")
     print(f"report: {run.path / 'report.html'}")
+
+
+def check(options: Options, corpus: Corpus) -> None:
+    """Refuses batches that the texts are too short for, before there is anything to lose."""
+    uses = {"train": (options.train.batch_size, [corpus.train])}
+    if options.genotype is None:
+        uses["search"] = (options.search.batch_size, [corpus.train, corpus.valid])
+    for name, (size, texts) in uses.items():
+        try:
+            for words in texts:
+                streams(words, size)
+        except ValueError as error:
+            raise ValueError(cli.under(name, str(error))) from None
 
 
 def _train(

@@ -79,9 +79,14 @@ def fit(
         The final state.
 
     Raises:
+        ValueError: for a run that is none, such as the path of one.
         FloatingPointError: for a loss that is not finite; the last checkpoint is from before.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
+    if run is not None and not isinstance(run, Run):
+        raise ValueError(
+            f"folder={run!r}; allowed is a Run, such as Run.create(path, kind, config)"
+        )
     folder = None if run is None else run.path / "checkpoints"
     found = None
     if run is not None and folder is not None:

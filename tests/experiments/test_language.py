@@ -93,6 +93,14 @@ def test_cells_for_images_are_refused(text):
         language.command(["--data", ".", *TINY, "--genotype", "images.json"])
 
 
+@pytest.mark.parametrize("part", ["search", "train"])
+def test_batches_larger_than_the_text_are_refused_before_a_search(text, part):
+    message = rf"{part}\.batch_size=9999; allowed are 1 to \d+, half of the words"
+    with pytest.raises(ValueError, match=message):
+        language.command(["--data", ".", "--folder", "run", *TINY, f"--{part}.batch-size", "9999"])
+    assert not (text / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_is_said(text):
     arguments = ["--data", ".", "--folder", "run", *TINY, "--search.learning-rate", "1e38"]
     with pytest.raises(

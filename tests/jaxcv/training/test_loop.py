@@ -102,3 +102,19 @@ def test_an_interrupt_in_the_last_epoch_lets_nothing_else_begin(tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped after step 12 of 12"):
         run_fit(tmp_path, lambda step, weight: weight, end_epoch=end_epoch)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 12
+
+
+def test_a_path_is_no_run():
+    with pytest.raises(
+        ValueError, match="folder='runs/mine'; allowed is a Run, such as Run.create"
+    ):
+        fit(
+            init,
+            advance_with(lambda step, weight: weight),
+            epochs=1,
+            steps_per_epoch=1,
+            images_per_step=1,
+            end_epoch=lambda state: {},
+            description="test",
+            run="runs/mine",
+        )
