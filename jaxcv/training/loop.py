@@ -84,9 +84,7 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint.
     """
     if run is not None and not isinstance(run, Run):
-        raise ValueError(
-            f"folder={run!r}; allowed is a Run, such as Run.create(path, kind, config)"
-        )
+        raise ValueError(f"folder={run!r}; allowed is a Run, such as Run.create(path, ...)")
     folder = None if run is None else run.path / "checkpoints"
     found = None
     if run is not None and folder is not None:

@@ -105,9 +105,7 @@ def test_an_interrupt_in_the_last_epoch_lets_nothing_else_begin(tmp_path):
 
 
 def test_a_path_is_no_run():
-    with pytest.raises(
-        ValueError, match="folder='runs/mine'; allowed is a Run, such as Run.create"
-    ):
+    with pytest.raises(ValueError, match="folder='runs/mine'; allowed is a Run"):
         fit(
             init,
             advance_with(lambda step, weight: weight),
