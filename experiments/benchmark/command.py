@@ -78,15 +78,11 @@ def command(arguments: Sequence[str]) -> None:
 def render(options: Options) -> None:
     """Writes the tables of all results, and their summary into the README."""
     readme, results = Path(options.readme), Path(options.results)
+    records, tables = table.read(results), results.with_suffix(".md")
     # What no command measures any more is not shown.
-    names = {case.name for case in CASES}
-    records = [
-        {**record, "rows": [row for row in record["rows"] if row["case"] in names]}
-        for record in table.read(results)
-    ]
-    tables = results.with_suffix(".md")
-    write_atomically(tables, f"# Benchmarks\n\n{_HOW}\n\n{table.markdown(records)}")
-    write_atomically(readme, table.insert(readme.read_text(), table.summary(records)))
+    names = [case.name for case in CASES]
+    write_atomically(tables, f"# Benchmarks\n\n{_HOW}\n\n{table.markdown(records, names)}")
+    write_atomically(readme, table.insert(readme.read_text(), table.summary(records, names)))
     print(f"tables: {tables}, {readme}")
 
 

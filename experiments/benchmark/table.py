@@ -46,19 +46,24 @@ def insert(text: str, table: str) -> str:
     return f"{text[: begin + len(_BEGIN)]}\n\n{table}\n{text[end:]}"
 
 
-def markdown(records: Iterable[Record]) -> str:
+def markdown(records: Iterable[Record], cases: Sequence[str] | None = None) -> str:
     """For each device a table with the newest row of each case, and how it came about.
 
     Args:
         records: the oldest first.
+        cases: names of those to show, in order; by default all.
     """
-    return "\n".join(_device(name, rows) for name, rows in _newest(records))
+    return "\n".join(_device(name, rows) for name, rows in _newest(records, cases))
 
 
-def summary(records: Iterable[Record]) -> str:
-    """For each device what a reader asks first: ratios of time, compilation and memory."""
+def summary(records: Iterable[Record], cases: Sequence[str] | None = None) -> str:
+    """For each device what a reader asks first: ratios of time, compilation and memory.
+
+    Args:
+        records, cases: as for ``markdown``.
+    """
     parts = []
-    for name, rows in _newest(records):
+    for name, rows in _newest(records, cases):
         whole, single = _parted(rows)
         parts.append(f"**{name}**, {_versions([record for _, record in rows])}\n")
         if whole:
@@ -68,13 +73,18 @@ def summary(records: Iterable[Record]) -> str:
     return "\n".join(parts)
 
 
-def _newest(records: Iterable[Record]) -> list[tuple[str, list[tuple[Row, Record]]]]:
+def _newest(
+    records: Iterable[Record], cases: Sequence[str] | None
+) -> list[tuple[str, list[tuple[Row, Record]]]]:
     """By device the newest row of each case, and its record."""
     devices: dict[str, dict[str, tuple[Row, Record]]] = {}
     for record in records:
         newest = devices.setdefault(record["device"], {})
         newest.update({row["case"]: (row, record) for row in record["rows"]})
-    return [(name, list(rows.values())) for name, rows in devices.items()]
+    return [
+        (name, [rows[case] for case in (cases or rows) if case in rows])
+        for name, rows in devices.items()
+    ]
 
 
 def _parted(rows: Sequence[tuple[Row, Record]]) -> tuple[list[Any], list[Any]]:

@@ -298,6 +298,9 @@ def test_the_summary():
         "| first | 2.00 (2.00–2.00) | 10.5 / 1.50 | 300 / 600 |",
         "| second | 3.00 (3.00–3.00) | 10.5 / 1.50 | 300 / 600 |",
     ]
+    turned = table.summary([old, new], ["second", "third", "first"])
+    assert [line[:8] for line in turned.splitlines()[4:]] == ["| second", "| first "]
+    assert "first" not in table.markdown([old, new], ["second"])
 
 
 def test_the_place_of_the_table():
