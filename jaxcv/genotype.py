@@ -109,12 +109,19 @@ class Genotype:
         """
         if not text.lstrip().startswith("Genotype"):
             return cls.from_json(text)
+        wrong = ValueError(f"genotype={text[:80]!r} is not of the form Genotype(...)")
         try:
             call = ast.parse(text.strip(), mode="eval").body
-            words = call.keywords if isinstance(call, ast.Call) else []
-            return from_pairs({word.arg: _literal(word.value) for word in words})
-        except (SyntaxError, TypeError):
-            raise ValueError(f"genotype={text[:80]!r} is not of the form Genotype(...)") from None
+            words = call.keywords if isinstance(call, ast.Call) else None
+            fields = {word.arg: _literal(word.value) for word in words or ()}
+        except (SyntaxError, ValueError):
+            raise wrong from None
+        if words is None:
+            raise wrong
+        try:
+            return from_pairs(fields)
+        except TypeError:  # not of pairs
+            raise wrong from None
 
     def __str__(self) -> str:
         lines = []

@@ -23,10 +23,18 @@ TINY_SEARCH = ["--search.channels", "2", "--search.layers", "1", "--search.epoch
 TINY_TRAIN = ["--train.channels", "2", "--train.layers", "1", "--train.epochs", "1"]
 
 
+# Tests may run where Ctrl-C is ignored, as what a shell starts in the background does.
+LISTENING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
+"""
+
+
 def command(*arguments, cwd):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", *map(str, arguments)],
+        [sys.executable, "-c", LISTENING, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
