@@ -52,7 +52,8 @@ def draw_weights(
         primitives: their names.
         title: of the figure.
         inputs: of the cell, 2, or 1 of a recurrent one, whose node 0 that is.
-        cell: what was chosen; by default no line is thick.
+        cell: what was chosen; by default no line is thick, nor of a cell that nodes were left out
+            of, as the others are numbered anew in it.
 
     Raises:
         ValueError: for a history that has no epoch, not the edges of such nodes, or another number
@@ -72,6 +73,7 @@ def draw_weights(
             f"(node i: i + {inputs})"
         )
     nodes = 1 + sizes.index(edges)
+    marked = cell if cell and len(cell.nodes) == nodes else None
 
     columns = max(nodes + inputs - 1, 3)
     figure = Figure(
@@ -84,7 +86,7 @@ def draw_weights(
     first: Axes | None = None
     edge = 0
     for node in range(nodes):
-        chosen = set(cell.nodes[node]) if cell else set()
+        chosen = set(marked.nodes[node]) if marked else set()
         for source in range(node + inputs):
             axes = figure.add_subplot(grid[node, source], sharex=first, sharey=first)
             first = first or axes
@@ -108,7 +110,7 @@ def draw_weights(
         [operation_label(name) for name in primitives],
         loc="upper right",
         ncols=1 if columns == 3 else 2,
-        title="thick: chosen" if cell else None,
+        title="thick: chosen" if marked else None,
         frameon=False,
         fontsize=9,
         borderaxespad=0,

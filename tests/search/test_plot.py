@@ -181,6 +181,10 @@ def test_weights_of_what_was_chosen_are_thick():
     }
     edges = [(0, 2, "none"), (1, 2, "skip_connect"), (0, 3, "sep_conv_3x3"), (2, 3, "none")]
     assert thick == {(f"{state_label(s)} → {state_label(t)}", name) for s, t, name in edges}
+    # Its node were node 0 or node 1 of the search.
+    fewer = Cell(cell.nodes[:1], Output("concat", (2,)))
+    for panel in draw_weights(np.ones((2, 5, 5)), PRIMITIVES, cell=fewer).axes:
+        assert all(line.get_linewidth() < 3 for line in panel.get_lines())
     (legend,) = (panel.get_legend() for panel in axes if panel.get_legend())
     assert max(line.get_linewidth() for line in legend.get_lines()) < 2
 

@@ -1,23 +1,19 @@
 """The compiled search step: traced once, exported, spread over devices, on fresh batches."""
 
-import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from forced_devices import check_equal
 from jax import export
 
 import search
 from jaxcv.data import Augmentation
 from search.step import Images, build
 
-ROOT = Path(__file__).parents[2]
 CONFIG = search.Config(channels=2, layers=1, epochs=2, batch_size=8)
 
 
@@ -126,21 +122,7 @@ PARALLEL = textwrap.dedent(
 
 
 def test_four_devices_compute_what_one_does():
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", PARALLEL],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "equal", done.stderr
+    check_equal(PARALLEL, 4)
 
 
 def test_a_batch_larger_than_half_of_the_images_is_refused():

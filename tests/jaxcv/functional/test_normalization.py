@@ -1,21 +1,17 @@
 """Batch norm against NumPy, also where the batch is spread; local response norm."""
 
 import functools
-import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from forced_devices import check_equal
 
 from jaxcv import functional
 from jaxcv.layers import BatchNorm
 
-ROOT = Path(__file__).parents[3]
 RANDOM = np.random.default_rng(0)
 
 
@@ -121,21 +117,7 @@ DEVICES = textwrap.dedent(
 
 
 def test_batch_norm_on_four_devices_is_that_on_one():
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", DEVICES],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.strip() == "equal", done.stderr
+    check_equal(DEVICES, 4)
 
 
 def test_batch_norm_module_passes_its_settings_on():

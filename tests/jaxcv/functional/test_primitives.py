@@ -1,14 +1,10 @@
 """The primitives where arrays are on several devices, and where nothing is compiled."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from forced_devices import check_equal
 from jax import lax
 
 from jaxcv import functional
@@ -79,22 +75,7 @@ print("equal")
 
 def test_gradients_on_two_devices_are_those_on_one():
     """In ``jax.shard_map``, which sums gradients by what varies, and with explicit shardings."""
-    root = Path(__file__).parents[3]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(root),
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "equal", done.stderr
+    check_equal(SHARDED, 2)
 
 
 KERNEL = jnp.arange(18.0).reshape(3, 3, 1, 2)
